@@ -1,0 +1,1 @@
+"""The ledger: what it is asked, and the engine that keeps it."""

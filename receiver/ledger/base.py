@@ -1,0 +1,254 @@
+"""What the rest of the receiver asks of a ledger, whatever engine keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Protocol
+
+from receiver.ledger.errors import Refusal
+from receiver.straggler import Next, Outcome, Purpose
+from receiver.task import Decision, Source, Task, TaskState, Verdict
+from submitter.moments import Moment
+from submitter.providers.base import Trust
+from submitter.report import StatusReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """A report on its way in: what it says, by which road, and the bytes it came in."""
+
+    provider: str
+    external_task_id: str
+    report: StatusReport
+    source: Source
+    trust: Trust
+    now: Moment
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """A submission to write down. `request` is JSON without inline pictures, which `inline` holds by SHA-256."""
+
+    external_task_id: str
+    provider: str
+    endpoint: str
+    request: str
+    request_digest: bytes
+    images_asked: int | None
+    slots: int
+    slot_limit: int | None
+    now: Moment
+    deadline_at: Moment
+    first_query_at: Moment | None
+    opened_by: str | None = None
+    send_later: bool = False
+    inline: Mapping[str, str] = field(default_factory=dict)
+
+
+class OpenedAs(StrEnum):
+    """What an opening came to."""
+
+    TO_SEND = "to_send"  # `sent_at` is committed: the opener sends it now
+    QUEUED = "queued"  # it waits for a slot: the sender sends it
+    ALREADY = "already"  # the same request was submitted before: nobody sends it again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The outcome of an opening. `fence` names this very send: what became of it is said with it."""
+
+    outcome: OpenedAs
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """How many images an account may have in flight, and when what is sent now is asked about if unanswered."""
+
+    slot_limit: int | None
+    first_query_at: Moment | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsent:
+    """A task that was claimed to be sent: `sent_at` is committed. `request` has its pictures back."""
+
+    external_task_id: str
+    provider: str
+    endpoint: str
+    request: Mapping[str, Any]
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A task whose turn it is to be asked about, leased under a fence. The query is counted already."""
+
+    task: Task
+    purpose: Purpose
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Leave a provider in peace until a moment, and why."""
+
+    provider: str
+    until: Moment
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Which tasks to list, newest first. `after` is the cursor of an earlier page."""
+
+    state: TaskState | None = None
+    provider: str | None = None
+    settled_by: str | None = None
+    after: str | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A task and the request it was submitted with (JSON, pictures as digests; None where it was adopted)."""
+
+    task: Task
+    request: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Tasks, and the cursor of the page after, or None at the end."""
+
+    records: Sequence[Record]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """An event as it was committed. `task` is the snapshot's text."""
+
+    position: int
+    id: str
+    type: str
+    time: Moment
+    task: str | None
+    was: str | None = None
+    now_is: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryReport:
+    """One fact heard by one road, how often, and its link in the task's chain."""
+
+    number: int
+    source: Source
+    trust: Trust
+    verdict: Verdict
+    status: str
+    provider_task_id: str | None
+    message: str
+    first_heard_at: Moment
+    last_heard_at: Moment
+    count: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """Everything the ledger knows about how a task came to be what it is."""
+
+    reports: Sequence[HistoryReport]
+    events: Sequence[StoredEvent]
+    deliveries: Sequence[Mapping[str, Any]]
+
+
+class Judge(Protocol):
+    """What the ledger asks while it holds the transaction. Pure."""
+
+    def decide(self, task: Task, heard: Heard, heard_before: Trust | None) -> Decision:
+        """The verdict on one report."""
+
+    def adopt(self, heard: Heard) -> Task:
+        """The task of a valid callback that the ledger never knew."""
+
+    def query_after_news(self, decision: Decision, due: Moment | None, *, now: Moment) -> Moment | None:
+        """When to ask next, now that this was decided."""
+
+    def after_query(
+        self, task: Task, outcome: Outcome, *, misses: int, missed_since: Moment | None, sends: int
+    ) -> tuple[Next, Moment | None]:
+        """What a question's outcome leads to, and when to ask again."""
+
+    def overdue(self, task: Task, *, now: Moment) -> Decision | None:
+        """What time alone makes of a task."""
+
+
+class Ledger(Protocol):
+    """The task ledger. Every write is committed to disk when its method returns.
+
+    Writes raise LedgerUnavailable when the store is in trouble, and a Refusal when the entry is at fault.
+    """
+
+    async def open_task(self, opening: Opening) -> Opened:
+        """Write a submission down, or recognise it. Raises TaskExists."""
+
+    async def apply(self, batch: Sequence[Heard], judge: Judge) -> list[Decision | Refusal]:
+        """Look, decide, write and commit in one go; one outcome for each report, in order."""
+
+    async def refuse(self, external_task_id: str, reason: str, *, fence: int | None, now: Moment) -> Task:
+        """The provider refused the create. Raises UnknownTask."""
+
+    async def defer(self, external_task_id: str, reason: str, *, fence: int, send_at: Moment) -> None:
+        """It never reached the provider: the sender may send it from `send_at` on."""
+
+    async def unanswered(self, external_task_id: str, reason: str, *, query_at: Moment | None) -> None:
+        """The create's answer was lost. `query_at` is None where the provider cannot be asked."""
+
+    async def claim_unsent(self, *, now: Moment, limit: int, lanes: Mapping[str, Lane]) -> list[Unsent]:
+        """Tasks whose turn it is to be sent, as far as slots are free."""
+
+    async def claim_stragglers(
+        self, *, now: Moment, lease: timedelta, limit: int, budgets: Mapping[str, int]
+    ) -> list[Claim]:
+        """Tasks whose turn it is to be asked about, as far as each provider's budget goes."""
+
+    async def claim_task(self, external_task_id: str, *, now: Moment, lease: timedelta) -> Claim:
+        """This one task, asked about because a person wants to know. Raises UnknownTask or NotPossible."""
+
+    async def settle(self, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause] = ()) -> None:
+        """Give claims back with what became of them. An old fence changes nothing."""
+
+    async def settle_overdue(self, judge: Judge, *, now: Moment, limit: int) -> list[Decision]:
+        """Bring to rest what time has decided."""
+
+    async def send_again(self, external_task_id: str, *, now: Moment) -> Task:
+        """A person takes the risk of paying twice. Raises UnknownTask or NotPossible."""
+
+    async def abandon(self, external_task_id: str, *, now: Moment) -> Task:
+        """A person gives the task up. Raises UnknownTask; a task at rest is left as it is."""
+
+    async def keep_unreadable(
+        self, *, provider: str, external_task_id: str, body: bytes, reason: str, now: Moment
+    ) -> None:
+        """Keep bytes that nobody could read: 16 KiB of each, the latest thousand."""
+
+    async def record(self, external_task_id: str) -> Record | None:
+        """One task."""
+
+    async def tasks(self, query: Query) -> Page:
+        """A page of tasks, newest first. Raises ValueError on a cursor that is none."""
+
+    async def history(self, external_task_id: str) -> History | None:
+        """How a task came to be what it is."""
+
+    async def events_after(self, position: int, *, limit: int) -> list[StoredEvent]:
+        """Committed events in their order."""
+
+    async def next_due_at(self) -> Moment | None:
+        """When the worker has something to do by the ledger's own account."""

@@ -1,0 +1,191 @@
+"""Whose turn it is to be asked about: claims under leases and fences, and what is done with their outcomes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from receiver.ledger.base import Claim, Judge, Pause
+from receiver.ledger.errors import NotPossible
+from receiver.ledger.sqlite.rows import RUNNING, TaskRow, fetch, row_of, update_tasks, write_decision
+from receiver.ledger.sqlite.sending import queue_again
+from receiver.lifecycle import expire, refuse
+from receiver.schedule import DOUBT_SPACING
+from receiver.straggler import AnswerKind, Next, Outcome, Purpose
+from receiver.task import Decision, SettledBy, Task
+from submitter.moments import Moment, millis
+
+BUDGET_WINDOW = timedelta(minutes=1)
+DOUBTS_SHARE = 4  # doubt may use a quarter of the budget
+
+
+def claim_stragglers(
+    raw: sqlite3.Connection, *, now: Moment, lease: timedelta, limit: int, budgets: Mapping[str, int]
+) -> list[Claim]:
+    """The longest due first, as far as each provider's budget of this minute goes; spent with the claim."""
+    claims: list[Claim] = []
+    for provider, per_minute in budgets.items():
+        budget = _Budget(raw, provider, per_minute=per_minute, now=now)
+        if budget.is_paused or budget.left <= 0:
+            continue
+        due = raw.execute(
+            """
+            select * from tasks
+             where provider = ? and query_at <= ? and (lease_until is null or lease_until <= ?)
+             order by query_at, key limit ?
+            """,
+            (provider, now, now, limit - len(claims)),
+        )
+        for row in due.fetchall():
+            purpose = _purpose(row_of(row).task)
+            if budget.spend(purpose):
+                claims.append(_claim(raw, row_of(row), purpose, now=now, lease=lease))
+        budget.write()
+    return claims
+
+
+def claim_task(raw: sqlite3.Connection, external_task_id: str, *, now: Moment, lease: timedelta) -> Claim:
+    """One task, whatever its schedule and budget: a person asks. Raises UnknownTask or NotPossible."""
+    row = fetch(raw, external_task_id)
+    if row.task.sent_at is None and not row.task.adopted:
+        raise NotPossible(f"{external_task_id} was not sent yet: there is nothing to ask about")
+    return _claim(raw, row, _purpose(row.task), now=now, lease=lease)
+
+
+def settle(raw: sqlite3.Connection, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause]) -> None:
+    """Give claims back. An outcome under an old fence changes nothing."""
+    for outcome in outcomes:
+        row = fetch(raw, outcome.external_task_id)
+        if row.fence == outcome.fence:
+            _settle_one(raw, row, outcome, judge)
+    for pause in pauses:
+        raw.execute(
+            """
+            insert into query_budgets (provider, paused_until, pause_reason) values (?, ?, ?)
+            on conflict (provider) do update
+               set paused_until = max(paused_until, excluded.paused_until), pause_reason = excluded.pause_reason
+            """,
+            (pause.provider, pause.until, pause.reason),
+        )
+
+
+def settle_overdue(
+    raw: sqlite3.Connection, judge: Judge, *, now: Moment, held_before: Moment, limit: int
+) -> list[Decision]:
+    """Expire what is past its deadline, and settle what was held for too long."""
+    found = raw.execute(
+        f"""
+        select * from tasks
+         where state in {RUNNING} and (deadline_at <= ? or (held is not null and doubt_since <= ?))
+         order by key limit ?
+        """,  # noqa: S608 - a constant of states
+        (now, held_before, limit),
+    )
+    decisions: list[Decision] = []
+    for found_row in found.fetchall():
+        row = row_of(found_row)
+        decision = judge.overdue(row.task, now=now)
+        if decision is not None:
+            write_decision(raw, row, decision)
+            decisions.append(decision)
+    return decisions
+
+
+class _Budget:
+    """A provider's queries of the running minute, as a row."""
+
+    def __init__(self, raw: sqlite3.Connection, provider: str, *, per_minute: int, now: Moment) -> None:
+        self._raw = raw
+        self._provider = provider
+        row = raw.execute("select * from query_budgets where provider = ?", (provider,)).fetchone()
+        window_start = row["window_start"] if row else 0
+        is_running = row is not None and window_start <= now < window_start + millis(BUDGET_WINDOW)
+        self._window_start = window_start if is_running else now
+        self._spent = row["spent"] if row and is_running else 0
+        self._spent_on_doubt = row["spent_on_doubt"] if row and is_running else 0
+        self._per_minute = per_minute
+        self.is_paused = row is not None and row["paused_until"] > now
+
+    @property
+    def left(self) -> int:
+        """How many more queries this minute holds."""
+        return self._per_minute - self._spent
+
+    def spend(self, purpose: Purpose) -> bool:
+        """Take one query, if there is one for this purpose."""
+        is_doubt = purpose is Purpose.DOUBT
+        if self.left <= 0 or (is_doubt and self._spent_on_doubt >= max(1, self._per_minute // DOUBTS_SHARE)):
+            return False
+        self._spent += 1
+        self._spent_on_doubt += is_doubt
+        return True
+
+    def write(self) -> None:
+        """Keep what was spent."""
+        self._raw.execute(
+            """
+            insert into query_budgets (provider, window_start, spent, spent_on_doubt) values (?, ?, ?, ?)
+            on conflict (provider) do update
+               set window_start = excluded.window_start, spent = excluded.spent,
+                   spent_on_doubt = excluded.spent_on_doubt
+            """,
+            (self._provider, self._window_start, self._spent, self._spent_on_doubt),
+        )
+
+
+def _purpose(task: Task) -> Purpose:
+    if task.is_unanswered and task.task_id is None:
+        return Purpose.LOOK_UP
+    if task.doubt is not None and task.doubt_queries < len(DOUBT_SPACING):
+        return Purpose.DOUBT
+    return Purpose.SILENCE
+
+
+def _claim(raw: sqlite3.Connection, row: TaskRow, purpose: Purpose, *, now: Moment, lease: timedelta) -> Claim:
+    is_doubt = purpose is Purpose.DOUBT
+    raw.execute(
+        """
+        update tasks set lease_until = ?, fence = fence + 1, queries = queries + 1,
+               doubt_queries = doubt_queries + ?
+         where key = ?
+        """,
+        (now + millis(lease), is_doubt, row.key),
+    )
+    task = replace(row.task, queries=row.task.queries + 1, doubt_queries=row.task.doubt_queries + is_doubt)
+    return Claim(task=task, purpose=purpose, fence=row.fence + 1)
+
+
+def _settle_one(raw: sqlite3.Connection, row: TaskRow, outcome: Outcome, judge: Judge) -> None:
+    if outcome.kind is AnswerKind.NOT_ASKED:
+        is_doubt = outcome.purpose is Purpose.DOUBT
+        row.task = replace(row.task, queries=row.task.queries - 1, doubt_queries=row.task.doubt_queries - is_doubt)
+    row.task = replace(row.task, endpoint=outcome.endpoint or row.task.endpoint)
+    _count_misses(row, outcome)
+    following, row.query_at = judge.after_query(
+        row.task, outcome, misses=row.misses, missed_since=row.missed_since, sends=row.sends
+    )
+    if following is Next.SEND_AGAIN:
+        queue_again(row, now=outcome.now)
+    decision = _end(row.task, outcome) if following is Next.END else None
+    if decision is None:
+        update_tasks(raw, [row])
+    else:
+        write_decision(raw, row, decision)
+    raw.execute("update tasks set lease_until = null where key = ?", (row.key,))
+
+
+def _count_misses(row: TaskRow, outcome: Outcome) -> None:
+    if outcome.kind is AnswerKind.NOT_FOUND:
+        row.misses += 1
+        row.missed_since = outcome.now if row.missed_since is None else row.missed_since
+    elif outcome.kind is AnswerKind.HEARD:
+        row.misses, row.missed_since = 0, None
+
+
+def _end(task: Task, outcome: Outcome) -> Decision:
+    """The provider knows no such task, or one that is not ours."""
+    if outcome.kind is AnswerKind.NOT_OURS:
+        return refuse(task, outcome.reason, now=outcome.now)
+    return expire(task, outcome.reason, now=outcome.now, settled_by=SettledBy.QUERY)

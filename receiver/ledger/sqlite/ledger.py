@@ -1,0 +1,247 @@
+"""SqliteLedger: the protocol of `receiver.ledger.base`, over one writer and one reader."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from receiver.ledger.base import (
+    Claim,
+    Heard,
+    History,
+    Judge,
+    Lane,
+    Opened,
+    Opening,
+    Page,
+    Pause,
+    Query,
+    Record,
+    StoredEvent,
+    Unsent,
+)
+from receiver.ledger.errors import LedgerLocked, LedgerUnusable, Refusal
+from receiver.ledger.migrate import migrate_sqlite
+from receiver.ledger.sqlite import claiming, sending, unreadable
+from receiver.ledger.sqlite.connection import connect_reader, connect_writer, in_thread
+from receiver.ledger.sqlite.hearing import Hear
+from receiver.ledger.sqlite.lock import LedgerLock
+from receiver.ledger.sqlite.reader import SqliteReader
+from receiver.ledger.sqlite.writer import Single, Writer
+from receiver.lifecycle import HELD_FOR
+from receiver.straggler import Outcome
+from receiver.task import Decision, Task
+from submitter.moments import Moment, millis
+
+T = TypeVar("T")
+_LOCK_POLL = 0.1  # seconds between tries while another process still holds the lock
+
+
+class SqliteLedger:
+    """The ledger in one file. Open it with `SqliteLedger.open`, close it with `aclose`.
+
+    `on_change` is called on the loop after each commit with the ids of the tasks it changed.
+    """
+
+    def __init__(self, lock: LedgerLock, connection: aiosqlite.Connection, reader: SqliteReader) -> None:
+        self.on_change: Callable[[Sequence[str]], None] = lambda _ids: None
+        self._lock = lock
+        self._connection = connection
+        self._reader = reader
+        self._hear: Hear | None = None
+        self._writer = Writer(connection, on_commit=self._committed)
+
+    @classmethod
+    async def open(
+        cls, path: Path, *, now: Moment, address: str | None = None, lock_wait: timedelta = timedelta(0)
+    ) -> SqliteLedger:
+        """Lock, migrate and open. Raises LedgerLocked after `lock_wait`, or LedgerUnusable."""
+        lock = LedgerLock(path)
+        await _acquire(lock, path, address=address, lock_wait=lock_wait)
+        connection: aiosqlite.Connection | None = None
+        try:
+            connection = await connect_writer(path)
+            await in_thread(connection, lambda raw: migrate_sqlite(raw, now=now))
+            reader = SqliteReader(await connect_reader(path))
+        except sqlite3.Error as error:
+            await _give_up(lock, connection)
+            raise LedgerUnusable(f"{path}: {error}. Is it a SQLite database, on a disk that can be written?") from error
+        except BaseException:
+            await _give_up(lock, connection)
+            raise
+        return cls(lock, connection, reader)
+
+    async def aclose(self) -> None:
+        """Commit what waits, checkpoint, close and let go of the lock."""
+        await self._writer.aclose()
+        await self._reader.aclose()
+        with contextlib.suppress(sqlite3.Error):
+            await in_thread(self._connection, lambda raw: raw.execute("pragma wal_checkpoint(truncate)").fetchall())
+        await self._connection.close()
+        self._lock.release()
+
+    @property
+    def trouble(self) -> str | None:
+        """What ails the store, until a commit succeeds again."""
+        return self._writer.trouble
+
+    async def check(self) -> None:
+        """Commit a change to one row: raises LedgerUnavailable while the store takes no writes."""
+        await self._write(
+            lambda raw: raw.execute(
+                """
+                insert into settings (name, value) values ('checked', '1')
+                on conflict (name) do update set value = value + 1
+                """
+            )
+        )
+
+    async def setting(self, name: str, otherwise: str) -> str:
+        """A value kept with the ledger; the first to ask decides what it is."""
+
+        def kept(raw: sqlite3.Connection) -> str:
+            raw.execute("insert or ignore into settings (name, value) values (?, ?)", (name, otherwise))
+            value: str = raw.execute("select value from settings where name = ?", (name,)).fetchone()["value"]
+            return value
+
+        return await self._write(kept)
+
+    async def open_task(self, opening: Opening) -> Opened:
+        """As Ledger.open_task."""
+        size = sum(map(len, opening.inline.values()))
+        if opening.inline:
+            await self._write(lambda raw: sending.keep_inline(raw, opening.external_task_id, opening.inline), size=size)
+        return await self._write(lambda raw: sending.open_task(raw, opening), size=len(opening.request))
+
+    async def apply(self, batch: Sequence[Heard], judge: Judge) -> list[Decision | Refusal]:
+        """As Ledger.apply."""
+        if self._hear is None or self._hear.judge is not judge:
+            self._hear = Hear(judge)
+        futures = [self._writer.enqueue(self._hear, heard, size=len(heard.body)) for heard in batch]
+        return [await future for future in futures]
+
+    async def refuse(self, external_task_id: str, reason: str, *, fence: int | None, now: Moment) -> Task:
+        """As Ledger.refuse."""
+        return await self._write(lambda raw: sending.refuse_task(raw, external_task_id, reason, fence=fence, now=now))
+
+    async def defer(self, external_task_id: str, reason: str, *, fence: int, send_at: Moment) -> None:
+        """As Ledger.defer."""
+        await self._write(lambda raw: sending.defer_task(raw, external_task_id, reason, fence=fence, send_at=send_at))
+
+    async def unanswered(self, external_task_id: str, reason: str, *, query_at: Moment | None) -> None:
+        """As Ledger.unanswered."""
+        await self._write(lambda raw: sending.note_unanswered(raw, external_task_id, reason, query_at=query_at))
+
+    async def claim_unsent(self, *, now: Moment, limit: int, lanes: Mapping[str, Lane]) -> list[Unsent]:
+        """As Ledger.claim_unsent."""
+        return await self._write(lambda raw: sending.claim_unsent(raw, now=now, limit=limit, lanes=lanes))
+
+    async def claim_stragglers(
+        self, *, now: Moment, lease: timedelta, limit: int, budgets: Mapping[str, int]
+    ) -> list[Claim]:
+        """As Ledger.claim_stragglers."""
+        return await self._write(
+            lambda raw: claiming.claim_stragglers(raw, now=now, lease=lease, limit=limit, budgets=budgets)
+        )
+
+    async def claim_task(self, external_task_id: str, *, now: Moment, lease: timedelta) -> Claim:
+        """As Ledger.claim_task."""
+        return await self._write(lambda raw: claiming.claim_task(raw, external_task_id, now=now, lease=lease))
+
+    async def settle(self, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause] = ()) -> None:
+        """As Ledger.settle."""
+        await self._write(lambda raw: claiming.settle(raw, outcomes, judge, pauses))
+
+    async def settle_overdue(self, judge: Judge, *, now: Moment, limit: int) -> list[Decision]:
+        """As Ledger.settle_overdue."""
+        held_before = now - millis(HELD_FOR)
+        return await self._write(
+            lambda raw: claiming.settle_overdue(raw, judge, now=now, held_before=held_before, limit=limit)
+        )
+
+    async def send_again(self, external_task_id: str, *, now: Moment) -> Task:
+        """As Ledger.send_again."""
+        return await self._write(lambda raw: sending.send_again(raw, external_task_id, now=now))
+
+    async def abandon(self, external_task_id: str, *, now: Moment) -> Task:
+        """As Ledger.abandon."""
+        return await self._write(lambda raw: sending.abandon(raw, external_task_id, now=now))
+
+    async def keep_unreadable(
+        self, *, provider: str, external_task_id: str, body: bytes, reason: str, now: Moment
+    ) -> None:
+        """As Ledger.keep_unreadable."""
+        await self._write(
+            lambda raw: unreadable.keep(
+                raw, provider=provider, external_task_id=external_task_id, body=body, reason=reason, now=now
+            ),
+            size=len(body),
+        )
+
+    async def record(self, external_task_id: str) -> Record | None:
+        """As Ledger.record."""
+        return await self._reader.record(external_task_id)
+
+    async def tasks(self, query: Query) -> Page:
+        """As Ledger.tasks."""
+        return await self._reader.tasks(query)
+
+    async def history(self, external_task_id: str) -> History | None:
+        """As Ledger.history."""
+        return await self._reader.history(external_task_id)
+
+    async def events_after(self, position: int, *, limit: int) -> list[StoredEvent]:
+        """As Ledger.events_after."""
+        return await self._reader.events_after(position, limit=limit)
+
+    async def next_due_at(self) -> Moment | None:
+        """As Ledger.next_due_at."""
+        return await self._reader.next_due_at()
+
+    async def _write(self, act: Callable[[sqlite3.Connection], T], *, size: int = 0) -> T:
+        return await self._writer.write(Single(act), None, size=size)
+
+    def _committed(self, outcomes: Sequence[Any]) -> None:
+        changed = [task.external_task_id for outcome in outcomes for task in _tasks_in(outcome)]
+        self.on_change(changed)
+
+
+def _tasks_in(outcome: object) -> list[Task]:
+    if isinstance(outcome, Decision):
+        return [outcome.task]
+    if isinstance(outcome, Task):
+        return [outcome]
+    if isinstance(outcome, list):
+        return [task for each in outcome for task in _tasks_in(each)]
+    return []
+
+
+async def _acquire(lock: LedgerLock, path: Path, *, address: str | None, lock_wait: timedelta) -> None:
+    if not path.parent.is_dir():
+        raise LedgerUnusable(f"{path.parent} is no directory: make it, or give another ledger.url")
+    loop = asyncio.get_running_loop()
+    until = loop.time() + lock_wait.total_seconds()
+    while True:
+        try:
+            lock.acquire(address=address)
+        except LedgerLocked:
+            if loop.time() >= until:
+                raise
+            await asyncio.sleep(_LOCK_POLL)
+        except OSError as error:
+            raise LedgerUnusable(f"{path}: cannot be locked ({error})") from error
+        else:
+            return
+
+
+async def _give_up(lock: LedgerLock, connection: aiosqlite.Connection | None) -> None:
+    if connection is not None:
+        await connection.close()
+    lock.release()

@@ -1,0 +1,177 @@
+"""Everything that is read and not written, on connections that cannot write."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from receiver.ledger.base import History, HistoryReport, Page, Query, Record, StoredEvent
+from receiver.ledger.errors import LedgerUnavailable
+from receiver.ledger.migrate import require_current
+from receiver.ledger.sqlite.connection import connect_reader, in_thread
+from receiver.ledger.sqlite.rows import RUNNING, event_of, record_of
+from receiver.lifecycle import HELD_FOR
+from receiver.task import Source, Verdict
+from submitter.moments import Moment, iso, iso_or_none, millis
+from submitter.providers.base import Trust
+
+T = TypeVar("T")
+MAX_LIMIT = 500
+
+
+class SqliteReader:
+    """Reads a ledger, also one that another process writes. Raises LedgerUnavailable, and LedgerUnusable at opening."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, path: Path) -> SqliteReader:
+        """Open an existing database of the current version."""
+        connection = await connect_reader(path)
+        try:
+            await in_thread(connection, require_current)
+        except BaseException:
+            await connection.close()
+            raise
+        return cls(connection)
+
+    async def aclose(self) -> None:
+        """Close the connection: an open one would hang the exit."""
+        with contextlib.suppress(ValueError):
+            await self._connection.close()
+
+    async def record(self, external_task_id: str) -> Record | None:
+        """One task."""
+        row = await self._one("select * from tasks where external_task_id = ?", external_task_id)
+        return None if row is None else record_of(row)
+
+    async def tasks(self, query: Query) -> Page:
+        """A page, newest first. Raises ValueError on a cursor that is none."""
+        limit = min(max(query.limit, 1), MAX_LIMIT)
+        filters: list[tuple[str, Any]] = [
+            ("state = ?", query.state),
+            ("provider = ?", query.provider),
+            ("settled_by = ?", query.settled_by),
+            ("key < ?", None if query.after is None else _cursor(query.after)),
+        ]
+        given = [(condition, value) for condition, value in filters if value is not None]
+        where = " and ".join(condition for condition, _ in given) or "true"
+        rows = await self._all(
+            f"select * from tasks where {where} order by key desc limit ?",  # noqa: S608 - conditions from above
+            *(value for _, value in given),
+            limit + 1,
+        )
+        shown = rows[:limit]
+        more = str(shown[-1]["key"]) if len(rows) > limit else None
+        return Page(records=[record_of(row) for row in shown], next=more)
+
+    async def history(self, external_task_id: str) -> History | None:
+        """Every report, event and delivery of a task, oldest first."""
+        return await self._read(lambda raw: _history(raw, external_task_id))
+
+    async def events_after(self, position: int, *, limit: int) -> list[StoredEvent]:
+        """Events with a greater position, in order."""
+        rows = await self._all(
+            "select * from events where position > ? order by position limit ?", position, min(max(limit, 1), MAX_LIMIT)
+        )
+        return [event_of(row) for row in rows]
+
+    async def next_due_at(self) -> Moment | None:
+        """The earliest moment at which something is to be sent, asked or brought to rest."""
+        row = await self._one(
+            f"""
+            select min(due) as due from (
+                select min(send_at) as due from tasks where send_at is not null
+                union all
+                select min(max(query_at, coalesce(lease_until, 0))) from tasks where query_at is not null
+                union all
+                select min(deadline_at) from tasks where state in {RUNNING}
+                union all
+                select min(doubt_since) + ? from tasks where state = 'processing' and held is not null
+            )
+            """,  # noqa: S608 - a constant of states
+            millis(HELD_FOR),
+        )
+        due: Moment | None = None if row is None else row["due"]
+        return due
+
+    async def counts(self) -> dict[str, int]:
+        """How many tasks are in each state."""
+        rows = await self._all("select state, count(*) as tasks from tasks group by state")
+        return {row["state"]: row["tasks"] for row in rows}
+
+    async def _one(self, sql: str, *parameters: Any) -> sqlite3.Row | None:
+        row: sqlite3.Row | None = await self._read(lambda raw: raw.execute(sql, parameters).fetchone())
+        return row
+
+    async def _all(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:
+        return await self._read(lambda raw: raw.execute(sql, parameters).fetchall())
+
+    async def _read(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await in_thread(self._connection, act)
+        except sqlite3.OperationalError as error:
+            raise LedgerUnavailable(str(error)) from error
+
+
+def _cursor(after: str) -> int:
+    if not (after.isascii() and after.isdigit() and len(after) <= 18):
+        raise ValueError(f"{after!r} is no cursor: write the 'next' of an earlier page")
+    return int(after)
+
+
+def _history(raw: sqlite3.Connection, external_task_id: str) -> History | None:
+    task = raw.execute("select key from tasks where external_task_id = ?", (external_task_id,)).fetchone()
+    if task is None:
+        return None
+    reports = raw.execute("select * from reports where task = ? order by number", (task["key"],)).fetchall()
+    events = raw.execute(
+        "select * from events where external_task_id = ? order by position", (external_task_id,)
+    ).fetchall()
+    deliveries = raw.execute(
+        """
+        select deliveries.*, events.id as event_id from deliveries join events using (position)
+         where events.external_task_id = ? order by deliveries.key
+        """,
+        (external_task_id,),
+    ).fetchall()
+    return History(
+        reports=[_report_of(row) for row in reports],
+        events=[event_of(row) for row in events],
+        deliveries=[_delivery_json(row) for row in deliveries],
+    )
+
+
+def _report_of(row: sqlite3.Row) -> HistoryReport:
+    return HistoryReport(
+        number=row["number"],
+        source=Source(row["source"]),
+        trust=Trust(row["trust"]),
+        verdict=Verdict(row["verdict"]),
+        status=row["status"],
+        provider_task_id=row["provider_task_id"],
+        message=row["message"],
+        first_heard_at=row["first_heard_at"],
+        last_heard_at=row["last_heard_at"],
+        count=row["count"],
+        hash=row["hash"],
+    )
+
+
+def _delivery_json(row: sqlite3.Row) -> dict[str, Any]:
+    return {
+        "id": row["key"],
+        "event": row["event_id"],
+        "destination": row["destination"],
+        "state": row["state"],
+        "attempts": row["attempts"],
+        "reason": row["reason"],
+        "next_at": iso(row["next_at"]),
+        "settled_at": iso_or_none(row["settled_at"]),
+    }

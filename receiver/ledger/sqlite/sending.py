@@ -1,0 +1,246 @@
+"""The way out: openings, what is claimed to be sent, and what became of a send."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from receiver.inlinepictures import put_back
+from receiver.ledger.base import Lane, Opened, OpenedAs, Opening, Unsent
+from receiver.ledger.errors import NotPossible, TaskExists
+from receiver.ledger.sqlite.rows import (
+    TaskRow,
+    fetch,
+    insert_task,
+    row_of,
+    task_of,
+    update_tasks,
+    write_decision,
+)
+from receiver.lifecycle import expire, note, refuse, submit_anew
+from receiver.task import Task, TaskState
+from submitter.moments import Moment, millis
+
+UNANSWERED_HOLDS_SLOTS = timedelta(minutes=10)  # design §4
+
+# What an account has in flight. Adopted tasks count too: they run, whoever sent them.
+_SLOTS_TAKEN = """
+    select coalesce(sum(slots), 0) from tasks
+     where provider = :provider
+       and (state in ('submitted', 'processing')
+            or (state = 'pending' and sent_at is not null and unanswered_until > :now))
+       and state in ('pending', 'submitted', 'processing')
+"""
+
+
+def open_task(raw: sqlite3.Connection, opening: Opening) -> Opened:
+    """Write it down, or recognise it. Raises TaskExists."""
+    found = raw.execute("select * from tasks where external_task_id = ?", (opening.external_task_id,)).fetchone()
+    if found is not None and found["state"] != TaskState.REFUSED:
+        return _recognise(found, opening)
+    task = _task_of_opening(opening)
+    if found is None:
+        key, fence = insert_task(raw, task), 1
+    else:
+        row = row_of(found)
+        key, fence = row.key, row.fence + 1
+        row.task = submit_anew(row.task, task)
+        update_tasks(raw, [row])
+    is_sent = not opening.send_later and _has_room(raw, opening)
+    raw.execute(
+        """
+        update tasks
+           set request = :request, request_digest = :digest, opened_by = :opened_by, fence = :fence,
+               sent_at = case when :is_sent then :now end, send_at = case when :is_sent then null else :now end,
+               sends = :is_sent, unanswered_until = :unanswered_until,
+               query_at = case when :is_sent then :query_at end, misses = 0, missed_since = null
+         where key = :key
+        """,
+        {
+            "request": opening.request,
+            "digest": opening.request_digest,
+            "opened_by": opening.opened_by,
+            "fence": fence,
+            "is_sent": is_sent,
+            "now": opening.now,
+            "unanswered_until": opening.now + millis(UNANSWERED_HOLDS_SLOTS),
+            "query_at": opening.first_query_at,
+            "key": key,
+        },
+    )
+    return Opened(outcome=OpenedAs.TO_SEND if is_sent else OpenedAs.QUEUED, fence=fence)
+
+
+def keep_inline(raw: sqlite3.Connection, external_task_id: str, inline: Mapping[str, str]) -> None:
+    """Put a request's own pictures aside, before anyone's batch: they are large."""
+    raw.executemany(
+        "insert or ignore into inline_images (external_task_id, sha256, content) values (?, ?, ?)",
+        [(external_task_id, sha256, content) for sha256, content in inline.items()],
+    )
+
+
+def claim_unsent(
+    raw: sqlite3.Connection,
+    *,
+    now: Moment,
+    limit: int,
+    lanes: Mapping[str, Lane],
+) -> list[Unsent]:
+    """In the order they came, as far as slots are free. `sent_at` is committed with the claim."""
+    claimed: list[Unsent] = []
+    for provider, lane in lanes.items():
+        room = None if lane.slot_limit is None else lane.slot_limit - _slots_taken(raw, provider, now)
+        due = raw.execute(
+            "select * from tasks where provider = ? and send_at <= ? order by send_at, key limit ?",
+            (provider, now, limit - len(claimed)),
+        )
+        for row in due.fetchall():
+            if room is not None and row["slots"] > room:
+                break  # those behind it wait too, or a large task would wait for ever
+            room = None if room is None else room - row["slots"]
+            claimed.append(_claim(raw, row, now=now, query_at=lane.first_query_at))
+    return claimed
+
+
+def refuse_task(raw: sqlite3.Connection, external_task_id: str, reason: str, *, fence: int | None, now: Moment) -> Task:
+    """The provider refused the create. Under an old fence nothing changes. Raises UnknownTask."""
+    row = fetch(raw, external_task_id)
+    if fence is not None and fence != row.fence:
+        return row.task
+    _forget_inline(raw, external_task_id)
+    return write_decision(raw, row, refuse(row.task, reason, now=now))
+
+
+def defer_task(raw: sqlite3.Connection, external_task_id: str, reason: str, *, fence: int, send_at: Moment) -> None:
+    """Nothing was created: it may be sent again. Under an old fence, or once news came, nothing changes."""
+    row = fetch(raw, external_task_id)
+    if fence != row.fence or row.task.state is not TaskState.PENDING:
+        return
+    row.task = note(row.task, reason)
+    update_tasks(raw, [row])
+    # A create that was sent before, and lost, stays sent: only this very attempt is taken back.
+    raw.execute(
+        """
+        update tasks set send_at = ?, sent_at = case when sends <= 1 then null else sent_at end,
+               sends = max(sends - 1, 0), unanswered_until = null, query_at = null
+         where key = ?
+        """,
+        (send_at, row.key),
+    )
+
+
+def note_unanswered(raw: sqlite3.Connection, external_task_id: str, reason: str, *, query_at: Moment | None) -> None:
+    """Nobody knows whether the provider took it: it is asked about at `query_at`, where it can be asked about."""
+    row = fetch(raw, external_task_id)
+    if row.task.state is not TaskState.PENDING:
+        return
+    row.task = note(row.task, reason)
+    row.query_at = query_at
+    update_tasks(raw, [row])
+
+
+def send_again(raw: sqlite3.Connection, external_task_id: str, *, now: Moment) -> Task:
+    """Queue a create anew, under the same id. Raises UnknownTask or NotPossible."""
+    row = fetch(raw, external_task_id)
+    if not row.task.is_unanswered:
+        raise NotPossible(f"{external_task_id} is {row.task.state}: only a create without an answer is sent again")
+    _forbid_without_request(raw, row)
+    row.send_at = now
+    update_tasks(raw, [row])
+    return row.task
+
+
+def abandon(raw: sqlite3.Connection, external_task_id: str, *, now: Moment) -> Task:
+    """The deadline, now. Raises UnknownTask."""
+    row = fetch(raw, external_task_id)
+    decision = expire(replace(row.task, deadline_at=min(row.task.deadline_at, now)), "abandoned by hand", now=now)
+    if not decision.events:
+        return row.task
+    _forget_inline(raw, external_task_id)
+    return write_decision(raw, row, decision)
+
+
+def queue_again(row: TaskRow, *, now: Moment) -> None:
+    """Look-ups found nothing: the create was lost, and goes out once more under the same id (wire.md §6)."""
+    row.send_at = now
+    row.query_at = None
+    row.misses, row.missed_since = 0, None
+
+
+def _recognise(found: sqlite3.Row, opening: Opening) -> Opened:
+    if found["request_digest"] != opening.request_digest or found["provider"] != opening.provider:
+        raise TaskExists(opening.external_task_id)
+    is_same_opener = opening.opened_by is not None and found["opened_by"] == opening.opened_by
+    may_send = is_same_opener and task_of(found).is_unanswered and found["sends"] == 1
+    return Opened(outcome=OpenedAs.TO_SEND if may_send else OpenedAs.ALREADY, fence=found["fence"])
+
+
+def _task_of_opening(opening: Opening) -> Task:
+    return Task(
+        external_task_id=opening.external_task_id,
+        provider=opening.provider,
+        endpoint=opening.endpoint,
+        created_at=opening.now,
+        deadline_at=opening.deadline_at,
+        images_asked=opening.images_asked,
+        slots=opening.slots,
+        version=1,
+    )
+
+
+def _has_room(raw: sqlite3.Connection, opening: Opening) -> bool:
+    """Whether slots are free and nobody waits before it."""
+    if opening.slot_limit is None:
+        return True
+    waiting = raw.execute("select 1 from tasks where provider = ? and send_at is not null", (opening.provider,))
+    if waiting.fetchone() is not None:
+        return False
+    return _slots_taken(raw, opening.provider, opening.now) + opening.slots <= opening.slot_limit
+
+
+def _slots_taken(raw: sqlite3.Connection, provider: str, now: Moment) -> int:
+    taken: int = raw.execute(_SLOTS_TAKEN, {"provider": provider, "now": now}).fetchone()[0]
+    return taken
+
+
+def _claim(raw: sqlite3.Connection, row: sqlite3.Row, *, now: Moment, query_at: Moment | None) -> Unsent:
+    raw.execute(
+        """
+        update tasks set sent_at = coalesce(sent_at, ?), send_at = null, sends = sends + 1, fence = fence + 1,
+               unanswered_until = ?, query_at = ?
+         where key = ?
+        """,
+        (now, now + millis(UNANSWERED_HOLDS_SLOTS), query_at, row["key"]),
+    )
+    return Unsent(
+        external_task_id=row["external_task_id"],
+        provider=row["provider"],
+        endpoint=row["endpoint"],
+        request=_with_pictures(raw, row),
+        fence=row["fence"] + 1,
+    )
+
+
+def _with_pictures(raw: sqlite3.Connection, row: sqlite3.Row) -> dict[str, Any]:
+    request: dict[str, Any] = json.loads(row["request"])
+    if '"sha256"' not in row["request"]:
+        return request
+    kept = raw.execute(
+        "select sha256, content from inline_images where external_task_id = ?", (row["external_task_id"],)
+    )
+    contents = {each["sha256"]: each["content"] for each in kept}
+    return put_back(request, contents)
+
+
+def _forbid_without_request(raw: sqlite3.Connection, row: TaskRow) -> None:
+    found = raw.execute("select request from tasks where key = ?", (row.key,)).fetchone()
+    if found["request"] is None:
+        raise NotPossible(f"{row.task.external_task_id} was adopted: its request is not known here")
+
+
+def _forget_inline(raw: sqlite3.Connection, external_task_id: str) -> None:
+    raw.execute("delete from inline_images where external_task_id = ?", (external_task_id,))

@@ -1,0 +1,175 @@
+"""The one queue of writes: what arrives while a commit runs shares the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import aiosqlite
+
+from receiver.ledger.errors import LedgerUnavailable, Overloaded, Refusal
+from receiver.ledger.sqlite.connection import in_thread, is_store_trouble
+
+MAX_BATCH = 256
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+MAX_WAITING = 4_096
+MAX_WAITING_BYTES = 256 * 1024 * 1024
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+Item_contra = TypeVar("Item_contra", contravariant=True)
+Outcome_co = TypeVar("Outcome_co", covariant=True)
+
+
+class Write(Protocol[Item_contra, Outcome_co]):
+    """A kind of write. Entries of one kind that stand together in a batch are run in one call."""
+
+    def run(self, raw: sqlite3.Connection, items: Sequence[Item_contra]) -> Sequence[Outcome_co | Refusal]:
+        """Run them inside the open transaction; an outcome for each, in order."""
+
+
+class Single(Generic[Outcome]):
+    """A write that stands alone in its call, though not in its transaction."""
+
+    def __init__(self, act: Callable[[sqlite3.Connection], Outcome]) -> None:
+        self._act = act
+
+    def run(self, raw: sqlite3.Connection, items: Sequence[None]) -> Sequence[Outcome | Refusal]:
+        """Run it once. A Refusal is raised before anything is written, so the batch goes on."""
+        try:
+            return [self._act(raw) for _ in items]
+        except Refusal as refusal:
+            return [refusal]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    write: Write[Any, Any]
+    item: Any
+    size: int
+    future: asyncio.Future[Any]
+
+
+class Writer:
+    """Takes entries, commits them in batches, and answers each after its commit.
+
+    A caller that goes away does not take its entry along. `trouble` says what ails the store, until a
+    commit succeeds again.
+    """
+
+    def __init__(self, connection: aiosqlite.Connection, *, on_commit: Callable[[Sequence[Any]], None]) -> None:
+        self.trouble: str | None = None
+        self._connection = connection
+        self._on_commit = on_commit
+        self._waiting: deque[_Entry] = deque()
+        self._waiting_bytes = 0
+        self._bell = asyncio.Event()
+        self._is_closing = False
+        self._loop_task = asyncio.create_task(self._run(), name="ledger writer")
+
+    async def write(self, write: Write[Item, Outcome], item: Item, *, size: int = 0) -> Outcome:
+        """The outcome, once it is on disk. Raises Overloaded, LedgerUnavailable or the entry's own Refusal."""
+        outcome = await self.enqueue(write, item, size=size)
+        if isinstance(outcome, Refusal):
+            raise outcome
+        return outcome
+
+    def enqueue(self, write: Write[Item, Outcome], item: Item, *, size: int = 0) -> asyncio.Future[Outcome | Refusal]:
+        """The same without waiting: the future holds the outcome or the Refusal."""
+        if self._is_closing:
+            raise LedgerUnavailable("the receiver is shutting down")
+        if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + size > MAX_WAITING_BYTES:
+            raise Overloaded(f"{len(self._waiting)} writes are waiting for the disk")
+        entry = _Entry(write, item, size, asyncio.get_running_loop().create_future())
+        self._waiting.append(entry)
+        self._waiting_bytes += size
+        self._bell.set()
+        return entry.future
+
+    async def aclose(self) -> None:
+        """Commit what waits, then stop."""
+        self._is_closing = True
+        self._bell.set()
+        await self._loop_task
+
+    async def _run(self) -> None:
+        while not (self._is_closing and not self._waiting):
+            await self._bell.wait()
+            self._bell.clear()
+            while self._waiting:
+                await self._commit(self._next_batch())
+
+    def _next_batch(self) -> list[_Entry]:
+        batch: list[_Entry] = []
+        size = 0
+        while self._waiting and len(batch) < MAX_BATCH:
+            if batch and size + self._waiting[0].size > MAX_BATCH_BYTES:
+                break
+            entry = self._waiting.popleft()
+            size += entry.size
+            batch.append(entry)
+        self._waiting_bytes -= size
+        return batch
+
+    async def _commit(self, batch: list[_Entry]) -> None:
+        """Commit a batch; where its data is at fault, halve it until the culprit stands alone."""
+        try:
+            outcomes = await in_thread(self._connection, lambda raw: _transact(raw, batch))
+        except sqlite3.Error as error:
+            if is_store_trouble(error):
+                self.trouble = f"{type(error).__name__}: {error}"
+                _fail(batch, LedgerUnavailable(self.trouble))
+            else:
+                await self._halve(batch, error)
+        except Exception as error:  # noqa: BLE001 - the top of the writer's loop: whatever it is, it belongs to one entry
+            await self._halve(batch, error)
+        else:
+            self.trouble = None
+            for entry, outcome in zip(batch, outcomes, strict=True):
+                if not entry.future.done():
+                    entry.future.set_result(outcome)
+            self._on_commit(outcomes)
+
+    async def _halve(self, batch: list[_Entry], error: Exception) -> None:
+        if len(batch) == 1:
+            _fail(batch, error)
+            return
+        middle = len(batch) // 2
+        await self._commit(batch[:middle])
+        await self._commit(batch[middle:])
+
+
+def _transact(raw: sqlite3.Connection, batch: Sequence[_Entry]) -> list[Any]:
+    raw.execute("begin immediate")
+    try:
+        outcomes: list[Any] = []
+        for write, items in _runs(batch):
+            outcomes.extend(write.run(raw, items))
+        raw.execute("commit")
+    except BaseException:
+        if raw.in_transaction:
+            raw.execute("rollback")
+        raise
+    return outcomes
+
+
+def _runs(batch: Sequence[_Entry]) -> list[tuple[Write[Any, Any], list[Any]]]:
+    """Neighbours of one kind together, in the order they came."""
+    runs: list[tuple[Write[Any, Any], list[Any]]] = []
+    for entry in batch:
+        if runs and runs[-1][0] is entry.write:
+            runs[-1][1].append(entry.item)
+        else:
+            runs.append((entry.write, [entry.item]))
+    return runs
+
+
+def _fail(batch: Sequence[_Entry], error: Exception) -> None:
+    for entry in batch:
+        if not entry.future.done():
+            entry.future.set_exception(error)
+            entry.future.exception()  # read once: a caller that went away leaves no warning behind

@@ -1,0 +1,152 @@
+"""The only file that talks HTTP to a provider: sends what a dialect described, and says what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from submitter.errors import Deferred, Refusal, Refused, SubmitterError, Unanswered
+from submitter.moments import Moment
+from submitter.providers import Call, Provider, provider_for
+from submitter.request import Endpoint, ImageRequest
+from submitter.settings import ProviderSettings
+
+MAX_ANSWER_BYTES = 8 * 1024 * 1024  # a list page of 500 tasks with nine images each is about 2 MiB
+MAX_PAUSE = timedelta(hours=1)  # a longer Retry-After is taken as this
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a provider answered, unread. `retry_after` is its header, where it made sense."""
+
+    http_status: int
+    body: bytes
+    retry_after: timedelta | None = None
+
+
+class ProviderClient:
+    """One account, over HTTP. Redirects are not followed, answers are bounded, each call has a time-out.
+
+    A create goes out on a connection of its own: one kept from earlier may be half closed, and a create
+    lost on it would count as unanswered. Queries share kept connections, for asking again costs nothing.
+    """
+
+    def __init__(self, name: str, settings: ProviderSettings, *, clock: Callable[[], Moment]) -> None:
+        self.provider: Provider = provider_for(name, settings)
+        self._settings = settings
+        self._clock = clock
+        self._creates = _http(settings, httpx.Limits(max_connections=256, max_keepalive_connections=0))
+        self._queries = _http(settings, httpx.Limits(max_connections=32, max_keepalive_connections=8))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the kept connections."""
+        await self._creates.aclose()
+        await self._queries.aclose()
+
+    async def create(self, request: ImageRequest, *, external_task_id: str, callback_url: str) -> Answer:
+        """Send the create. Raises InvalidRequest (not sent), Deferred (never left) or Unanswered."""
+        call = self.provider.create_call(request, external_task_id=external_task_id, callback_url=callback_url)
+        return await self._send(self._creates, call)
+
+    async def query(self, *, endpoint: Endpoint, provider_task_id: str | None, external_task_id: str) -> Answer:
+        """Ask about one task. Raises ValueError where it cannot be asked about, Deferred or Unanswered."""
+        call = self.provider.query_call(
+            endpoint=endpoint, provider_task_id=provider_task_id, external_task_id=external_task_id
+        )
+        return await self._send(self._queries, call)
+
+    async def list_page(self, *, endpoint: Endpoint, page: int, page_size: int) -> Answer:
+        """One page of the account's tasks. Raises ValueError where there is no list, Deferred or Unanswered."""
+        call = self.provider.list_call(endpoint=endpoint, page=page, page_size=page_size)
+        return await self._send(self._queries, call)
+
+    async def _send(self, http: httpx.AsyncClient, call: Call) -> Answer:
+        now = self._clock()
+        answer, served_at = await self._exchange(http, self.provider.authorize(call, now=now))
+        if served_at is None or not self._is_about_token_time(answer):
+            return answer
+        # Our clock and theirs disagree: sign once more, by theirs (wire.md §5, codes 1003 and 1004).
+        again, _ = await self._exchange(http, self.provider.authorize(call, now=served_at))
+        return again
+
+    async def _exchange(self, http: httpx.AsyncClient, call: Call) -> tuple[Answer, Moment | None]:
+        try:
+            async with (
+                asyncio.timeout(self._settings.timeout.total_seconds()),
+                http.stream(call.method, call.path, headers=dict(call.headers), json=call.json) as response,
+            ):
+                body = await _bounded_body(response)
+                answer = Answer(http_status=response.status_code, body=body, retry_after=_retry_after(response))
+                return answer, _moment_of_date(response)
+        except _NOT_SENT as error:
+            raise Deferred(f"cannot connect to {http.base_url.host}: {error}") from error
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            raise Unanswered(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+
+    def _is_about_token_time(self, answer: Answer) -> bool:
+        if answer.http_status != 401:
+            return False
+        try:
+            self.provider.read_answer(answer.http_status, answer.body)
+        except Refused as refused:
+            return refused.kind is Refusal.TOKEN_TIME
+        except SubmitterError:
+            return False
+        return False
+
+
+def _http(settings: ProviderSettings, limits: httpx.Limits) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=settings.origin,
+        follow_redirects=False,
+        timeout=httpx.Timeout(settings.timeout.total_seconds(), connect=min(10.0, settings.timeout.total_seconds())),
+        limits=limits,
+        headers={"User-Agent": "hookledger", "Accept": "application/json"},
+    )
+
+
+async def _bounded_body(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            raise Unanswered(f"the answer exceeds {MAX_ANSWER_BYTES} bytes")
+    return bytes(body)
+
+
+def _retry_after(response: httpx.Response) -> timedelta | None:
+    """The header in seconds, or as a date that is counted from the answer's own."""
+    header = response.headers.get("Retry-After", "").strip()
+    if header.isascii() and header.isdigit():
+        return min(timedelta(seconds=min(int(header[:9]), 10**6)), MAX_PAUSE)
+    until, served_at = _moment(header), _moment_of_date(response)
+    if until is None or served_at is None or until < served_at:
+        return None
+    return min(timedelta(milliseconds=until - served_at), MAX_PAUSE)
+
+
+def _moment_of_date(response: httpx.Response) -> Moment | None:
+    return _moment(response.headers.get("Date", ""))
+
+
+def _moment(header: str) -> Moment | None:
+    try:
+        return int(parsedate_to_datetime(header).timestamp() * 1000)
+    except (ValueError, TypeError, OverflowError):
+        return None

@@ -1,0 +1,97 @@
+"""What can go wrong on the way to a provider, split by what the caller may do next.
+
+SubmitterError
+├── InvalidRequest   mend the request: nothing was sent
+├── Refused          stop: the provider said no, and no task exists
+├── Deferred         send the very same request again, later: no task exists
+├── Unanswered       ask, never send again blindly: a task may exist, and may have been paid for
+├── Unreadable       keep the bytes, look at them: nobody knows what they say
+├── BadSignature     do not believe it (submitter.signatures)
+└── JournalError     the receiver did not write it down: nothing was sent
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+
+class SubmitterError(Exception):
+    """The base of every error this package raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """One thing wrong with one field, in words that say what to write instead."""
+
+    field: str
+    problem: str
+
+
+class InvalidRequest(SubmitterError):
+    """The request breaks a documented limit, or asks this provider for what it does not accept."""
+
+    def __init__(self, problems: list[FieldProblem]) -> None:
+        super().__init__("; ".join(f"{each.field}: {each.problem}" for each in problems))
+        self.problems = problems
+
+
+class Refusal(StrEnum):
+    """Why a provider says no (wire.md §5), as far as it changes what is done next."""
+
+    CREDENTIALS = "credentials"  # the key is wrong or has no right: every call of this account will fail
+    TOKEN_TIME = "token_time"  # noqa: S105 - the signed token is early or late: sign anew, once
+    ACCOUNT = "account"  # arrears, pack used up: stop the account and tell a person
+    PARAMETERS = "parameters"
+    ALREADY_EXISTS = "already_exists"  # the external id was used before: look it up
+    NOT_FOUND = "not_found"  # the answer to a query: no such task
+    POLICY = "policy"
+    OTHER = "other"
+
+
+class Refused(SubmitterError):
+    """The provider said no. `code` and `message` are its own words."""
+
+    def __init__(self, message: str, *, code: str, http_status: int, kind: Refusal = Refusal.OTHER) -> None:
+        super().__init__(f"refused with code {code}: {message}" if code else f"refused: {message}")
+        self.message = message
+        self.code = code
+        self.http_status = http_status
+        self.kind = kind
+
+
+class Deferred(SubmitterError):
+    """Nothing was created, and the same request may be sent again, not before `after` where it is known."""
+
+    def __init__(self, reason: str, *, code: str = "", after: timedelta | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
+        self.after = after
+
+
+class Unanswered(SubmitterError):
+    """The request left and no usable answer came: a task may exist."""
+
+    def __init__(self, reason: str, *, after: timedelta | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.after = after
+
+
+class Unreadable(SubmitterError):
+    """Bytes that are no report of this dialect."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class JournalError(SubmitterError):
+    """The journal did not take an entry; `code` is the receiver's stable reason, or `unreachable`."""
+
+    def __init__(self, reason: str, *, code: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code

@@ -1,0 +1,151 @@
+"""The journal a submitter writes in, and the one that reaches a receiver elsewhere, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Protocol, Self
+from urllib.parse import quote
+
+import httpx
+
+from submitter.errors import FieldProblem, InvalidRequest, JournalError
+from submitter.request import ImageRequest
+
+# About 15 s in all: a receiver that is being deployed anew is back by then.
+RETRY_AFTER = tuple(timedelta(seconds=seconds) for seconds in (0.2, 0.5, 1, 2, 4, 8))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What is asked of which account, under which id."""
+
+    provider: str
+    request: ImageRequest
+    external_task_id: str
+
+
+class Journal(Protocol):
+    """Where a submission is written before it is sent, and what became of it after."""
+
+    async def open(self, submission: Submission) -> str | None:
+        """Write it down; answer the callback URL to send it with, which only the receiver can mint.
+
+        None means: not yours to send. It was submitted before, or waits for a slot and the journal sends it.
+        Raises JournalError (nothing was written, as far as we know; do not send) or InvalidRequest.
+        """
+
+    async def hear(self, submission: Submission, http_status: int, body: bytes) -> None:
+        """Hand on the create's raw answer: the receiver reads it itself."""
+
+    async def refuse(self, submission: Submission, reason: str) -> None:
+        """It will not be sent, or was refused without an answer to hand on."""
+
+    async def defer(self, submission: Submission, reason: str, after: timedelta | None) -> None:
+        """It never reached the provider: nothing was created, so the journal's own sender tries again."""
+
+    async def unanswered(self, submission: Submission, reason: str) -> None:
+        """It left and nothing usable came back: the journal finds out by asking, never by sending."""
+
+
+class HttpJournal:
+    """The journal of a receiver at another address, by its `/v1/submissions`.
+
+    Each entry is repeated until the receiver has it, for about 15 s; a repeated opening is known by its
+    `Idempotency-Key`, so that a lost answer neither loses the task nor makes two submitters send it.
+    """
+
+    def __init__(self, receiver_url: str, *, api_key: str | None = None, http: httpx.AsyncClient | None = None) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._root = receiver_url.rstrip("/")
+        self._headers = headers
+        self._http = http or httpx.AsyncClient(timeout=30, follow_redirects=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections to the receiver."""
+        await self._http.aclose()
+
+    async def open(self, submission: Submission) -> str | None:
+        """As Journal.open. Raises JournalError with the receiver's `code`, or `unreachable`."""
+        fields = {
+            "provider": submission.provider,
+            "endpoint": submission.request.endpoint,
+            "request": submission.request.wire_fields(),
+            "external_task_id": submission.external_task_id,
+        }
+        answer = await self._post("/v1/submissions", fields, {"Idempotency-Key": secrets.token_urlsafe(18)})
+        callback_url = answer.get("callback_url")
+        return callback_url if isinstance(callback_url, str) else None
+
+    async def hear(self, submission: Submission, http_status: int, body: bytes) -> None:
+        """As Journal.hear."""
+        fields = {"http_status": http_status, "body_base64": base64.b64encode(body).decode()}
+        await self._post(self._path(submission, "answer"), fields)
+
+    async def refuse(self, submission: Submission, reason: str) -> None:
+        """As Journal.refuse."""
+        await self._post(self._path(submission, "refusal"), {"reason": reason})
+
+    async def defer(self, submission: Submission, reason: str, after: timedelta | None) -> None:
+        """As Journal.defer."""
+        seconds = None if after is None else after.total_seconds()
+        fields = {"reason": reason, "kind": "deferred", "retry_after_seconds": seconds}
+        await self._post(self._path(submission, "refusal"), fields)
+
+    async def unanswered(self, submission: Submission, reason: str) -> None:
+        """As Journal.unanswered."""
+        await self._post(self._path(submission, "refusal"), {"reason": reason, "kind": "unanswered"})
+
+    def _path(self, submission: Submission, entry: str) -> str:
+        return f"/v1/submissions/{quote(submission.external_task_id, safe='')}/{entry}"
+
+    async def _post(self, path: str, fields: dict[str, Any], headers: dict[str, str] | None = None) -> dict[str, Any]:
+        trouble = ""
+        for pause in (*RETRY_AFTER, None):
+            try:
+                response = await self._http.post(
+                    self._root + path, json=fields, headers={**self._headers, **(headers or {})}
+                )
+            except httpx.HTTPError as error:
+                trouble = f"{type(error).__name__}: {error}".rstrip(": ")
+            else:
+                if response.status_code < 500:
+                    return _read(response)
+                trouble = f"HTTP {response.status_code}"
+            if pause is not None:
+                await asyncio.sleep(pause.total_seconds())
+        raise JournalError(f"the receiver at {self._root} cannot be reached ({trouble})", code="unreachable")
+
+
+def _read(response: httpx.Response) -> dict[str, Any]:
+    try:
+        fields = response.json()
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise JournalError(
+            f"HTTP {response.status_code} without JSON: is this a hookledger receiver?", code="unreachable"
+        )
+    if response.status_code < 300:
+        return fields
+    problems = [
+        FieldProblem(str(each.get("field")), str(each.get("problem")))
+        for each in fields.get("errors", ())
+        if isinstance(each, dict)
+    ]
+    if response.status_code == 422 and problems:
+        raise InvalidRequest(problems)
+    code = str(fields.get("code", response.status_code))
+    raise JournalError(str(fields.get("detail", f"HTTP {response.status_code}")), code=code)

@@ -1,0 +1,136 @@
+"""One provider account: kind, base URL, credentials, limits, flags."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    model_validator,
+)
+
+from submitter.signatures import key_of
+
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+Kind = Literal["cometapi", "kling", "powertokens"]
+Confirm = Literal["never", "doubt", "terminal"]
+
+# wire.md §1. Kling's mainland and old hosts are one `base_url` away.
+BASE_URLS: dict[Kind, str] = {
+    "cometapi": "https://api.cometapi.com",
+    "kling": "https://api-singapore.klingai.com",
+    "powertokens": "https://api.powertokens.ai",
+}
+
+
+def parse_duration(text: object) -> object:
+    """`"90s"`, `"25m"`, `"24h"`, `"90d"`, `"500ms"` as a timedelta; anything that is no text is passed on."""
+    if not isinstance(text, str):
+        return text
+    number, unit = text.strip().rstrip("mshd"), text.strip().lstrip("0123456789.")
+    if unit not in _UNITS:
+        raise ValueError(f'{text!r} is no duration: write a number and a unit, such as "90s", "25m", "24h" or "90d"')
+    try:
+        return timedelta(**{_UNITS[unit]: float(number)})
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f'{text!r} is no duration: write such as "90s", "25m", "24h" or "90d"') from error
+
+
+def show_duration(duration: timedelta) -> str:
+    """The shortest exact text that `parse_duration` reads back."""
+    whole = duration // timedelta(milliseconds=1)
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        if whole and whole % size == 0:
+            return f"{whole // size}{unit}"
+    return "0s" if whole == 0 else f"{whole}ms"
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    Field(ge=timedelta(0)),
+    PlainSerializer(show_duration, return_type=str),
+]
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether this host, judged as text and never by DNS, is this machine."""
+    if host is None:
+        return False
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Flags(BaseModel):
+    """What wire.md marks as doubtful, for this account. None leaves the adapter's own assumption."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    query_by_external_id: bool | None = None
+    list_query: bool | None = None
+    batch_query: bool | None = None
+    callback_id_is_task_id: bool | None = None
+    extra_models: tuple[str, ...] = ()
+
+
+class ProviderSettings(BaseModel):
+    """The table `[providers.NAME]`. Raises pydantic's ValidationError with words that name the fix."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Kind
+    base_url: str = ""
+    api_key: SecretStr | None = None
+    access_key: str | None = None
+    secret_key: SecretStr | None = None
+    webhook_secrets: tuple[SecretStr, ...] = ()
+    require_signature: bool = False
+    confirm: Confirm = "doubt"
+    slots: int | None = Field(default=None, ge=1)
+    timeout: Duration = timedelta(seconds=30)
+    flags: Flags = Flags()
+
+    @property
+    def origin(self) -> str:
+        """The base URL in force, without a slash at its end."""
+        return (self.base_url or BASE_URLS[self.kind]).rstrip("/")
+
+    @property
+    def is_on_loopback(self) -> bool:
+        """Whether this account is a sandbox on this machine."""
+        return is_loopback(urlsplit(self.origin).hostname)
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        parts = urlsplit(self.origin)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"base_url {self.base_url!r} is no URL: write one such as {BASE_URLS[self.kind]}")
+        if parts.scheme == "http" and not self.is_on_loopback:
+            raise ValueError(f"base_url {self.base_url!r} would send the key unencrypted: write https://")
+        if self.kind != "kling" and (self.access_key or self.secret_key):
+            raise ValueError(f"access_key and secret_key are Kling's: a {self.kind} account has an api_key")
+        if bool(self.access_key) != bool(self.secret_key):
+            raise ValueError("access_key and secret_key go together: set both, or an api_key instead")
+        if self.require_signature and not self.webhook_secrets:
+            raise ValueError("require_signature needs webhook_secrets: without one every callback would be refused")
+        for secret in self.webhook_secrets:
+            key_of(secret.get_secret_value())
+        return self
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether a request can be signed. A sandbox on loopback asks for none."""
+        return bool(self.api_key or self.secret_key) or self.is_on_loopback
