@@ -170,6 +170,14 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A task and the request it was submitted with (JSON, pictures as digests; None where it was adopted)."""
+
+    task: Task
+    request: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """A fact worth telling, with the task as it was at that commit. `was` and `now_is` belong to a conflict."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from receiver.task import Task
+from receiver.task import Record, Task
 from submitter.moments import iso, iso_or_none
 
 
@@ -47,6 +47,11 @@ def task_json(task: Task) -> dict[str, Any]:
         "settled_at": iso_or_none(task.settled_at),
         "deadline_at": iso(task.deadline_at),
     }
+
+
+def record_json(record: Record) -> dict[str, Any]:
+    """The task with the request it was submitted with; pictures in it are shown as digests."""
+    return {**task_json(record.task), "request": None if record.request is None else json.loads(record.request)}
 
 
 def snapshot(task: Task) -> str:

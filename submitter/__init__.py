@@ -14,7 +14,7 @@ from submitter.errors import (
     Unanswered,
     Unreadable,
 )
-from submitter.journal import HttpJournal, Journal, Submission
+from submitter.journal import HttpJournal, Journal, Submission, TaskKey
 from submitter.report import ReportedStatus, ResultImage, StatusReport, fingerprint
 from submitter.request import ImageGenerationRequest, OmniImageRequest, new_external_task_id
 from submitter.settings import ProviderSettings
@@ -41,6 +41,7 @@ __all__ = [
     "Submitted",
     "Submitter",
     "SubmitterError",
+    "TaskKey",
     "Unanswered",
     "Unreadable",
     "fingerprint",

@@ -21,12 +21,18 @@ RETRY_AFTER = tuple(timedelta(seconds=seconds) for seconds in (0.2, 0.5, 1, 2, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    """What is asked of which account, under which id."""
+class TaskKey:
+    """Which task of which account."""
 
     provider: str
-    request: ImageRequest
     external_task_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission(TaskKey):
+    """What is asked of an account, under an id."""
+
+    request: ImageRequest
 
 
 class Journal(Protocol):
@@ -39,16 +45,16 @@ class Journal(Protocol):
         Raises JournalError (nothing was written, as far as we know; do not send) or InvalidRequest.
         """
 
-    async def hear(self, submission: Submission, http_status: int, body: bytes) -> None:
+    async def hear(self, task: TaskKey, http_status: int, body: bytes) -> None:
         """Hand on the create's raw answer: the receiver reads it itself."""
 
-    async def refuse(self, submission: Submission, reason: str) -> None:
+    async def refuse(self, task: TaskKey, reason: str) -> None:
         """It will not be sent, or was refused without an answer to hand on."""
 
-    async def defer(self, submission: Submission, reason: str, after: timedelta | None) -> None:
+    async def defer(self, task: TaskKey, reason: str, after: timedelta | None) -> None:
         """It never reached the provider: nothing was created, so the journal's own sender tries again."""
 
-    async def unanswered(self, submission: Submission, reason: str) -> None:
+    async def unanswered(self, task: TaskKey, reason: str) -> None:
         """It left and nothing usable came back: the journal finds out by asking, never by sending."""
 
 
@@ -89,27 +95,27 @@ class HttpJournal:
         callback_url = answer.get("callback_url")
         return callback_url if isinstance(callback_url, str) else None
 
-    async def hear(self, submission: Submission, http_status: int, body: bytes) -> None:
+    async def hear(self, task: TaskKey, http_status: int, body: bytes) -> None:
         """As Journal.hear."""
         fields = {"http_status": http_status, "body_base64": base64.b64encode(body).decode()}
-        await self._post(self._path(submission, "answer"), fields)
+        await self._post(self._path(task, "answer"), fields)
 
-    async def refuse(self, submission: Submission, reason: str) -> None:
+    async def refuse(self, task: TaskKey, reason: str) -> None:
         """As Journal.refuse."""
-        await self._post(self._path(submission, "refusal"), {"reason": reason})
+        await self._post(self._path(task, "refusal"), {"reason": reason})
 
-    async def defer(self, submission: Submission, reason: str, after: timedelta | None) -> None:
+    async def defer(self, task: TaskKey, reason: str, after: timedelta | None) -> None:
         """As Journal.defer."""
         seconds = None if after is None else after.total_seconds()
         fields = {"reason": reason, "kind": "deferred", "retry_after_seconds": seconds}
-        await self._post(self._path(submission, "refusal"), fields)
+        await self._post(self._path(task, "refusal"), fields)
 
-    async def unanswered(self, submission: Submission, reason: str) -> None:
+    async def unanswered(self, task: TaskKey, reason: str) -> None:
         """As Journal.unanswered."""
-        await self._post(self._path(submission, "refusal"), {"reason": reason, "kind": "unanswered"})
+        await self._post(self._path(task, "refusal"), {"reason": reason, "kind": "unanswered"})
 
-    def _path(self, submission: Submission, entry: str) -> str:
-        return f"/v1/submissions/{quote(submission.external_task_id, safe='')}/{entry}"
+    def _path(self, task: TaskKey, entry: str) -> str:
+        return f"/v1/submissions/{quote(task.external_task_id, safe='')}/{entry}"
 
     async def _post(self, path: str, fields: dict[str, Any], headers: dict[str, str] | None = None) -> dict[str, Any]:
         trouble = ""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from submitter.client import Answer, ProviderClient
 from submitter.errors import Deferred, InvalidRequest, Refusal, Refused, Unanswered, Unreadable
@@ -16,6 +16,9 @@ from submitter.moments import Moment
 from submitter.report import StatusReport
 from submitter.request import Endpoint, ImageRequest, check_external_task_id, new_external_task_id
 from submitter.settings import ProviderSettings
+
+
+T = TypeVar("T")
 
 
 def system_clock() -> Moment:
@@ -31,6 +34,30 @@ class Submitted:
     provider: str
     endpoint: Endpoint
     task_id: str | None = None
+
+
+class InFlight:
+    """Work that is finished whoever hangs up: a create that has begun may be paid for."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    async def run(self, work: Coroutine[object, object, T]) -> T:
+        """The work's result; cancelling the caller leaves the work running."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    async def drain(self) -> None:
+        """Wait for all of it."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _forget(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # a caller that hung up does not ask for it: what happened is in the journal
 
 
 class Submitter:
@@ -50,7 +77,7 @@ class Submitter:
         self.clients = {name: ProviderClient(name, account, clock=clock) for name, account in accounts.items()}
         self._journal = journal
         self._clock = clock
-        self._in_flight: set[asyncio.Task[Submitted]] = set()
+        self.in_flight = InFlight()
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,8 +89,7 @@ class Submitter:
 
     async def aclose(self) -> None:
         """Wait for the creates in flight, each bounded by its account's time-out, then close."""
-        while self._in_flight:
-            await asyncio.wait(self._in_flight)
+        await self.in_flight.drain()
         for client in self.clients.values():
             await client.aclose()
 
@@ -79,7 +105,7 @@ class Submitter:
             raise InvalidRequest(problems)
         named = new_external_task_id(now=self._clock()) if external_task_id is None else external_task_id
         submission = Submission(provider=provider, request=request, external_task_id=check_external_task_id(named))
-        return await self._uncancelled(submission)
+        return await self.in_flight.run(self._open_and_send(submission))
 
     async def send(self, submission: Submission, callback_url: str) -> Submitted:
         """Send what is already written down, and hand on what was heard. Raises Refused."""
@@ -98,17 +124,6 @@ class Submitter:
             await self._journal.unanswered(submission, unanswered.reason)
             return _submitted(submission)
         return await self._hand_on(client, submission, answer)
-
-    async def _uncancelled(self, submission: Submission) -> Submitted:
-        task = asyncio.create_task(self._open_and_send(submission))
-        self._in_flight.add(task)
-        task.add_done_callback(self._forget)
-        return await asyncio.shield(task)
-
-    def _forget(self, task: asyncio.Task[Submitted]) -> None:
-        self._in_flight.discard(task)
-        if not task.cancelled():
-            task.exception()  # a caller that hung up does not ask for it: it is in the journal
 
     async def _open_and_send(self, submission: Submission) -> Submitted:
         callback_url = await self._journal.open(submission)

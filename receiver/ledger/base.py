@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from receiver.ledger.errors import Refusal
 from receiver.straggler import Next, Outcome, Purpose
-from receiver.task import Decision, Source, Task, TaskState, Verdict
+from receiver.task import Decision, Record, Source, Task, TaskState, Verdict
 from submitter.moments import Moment
 from submitter.providers.base import Trust
 from submitter.report import StatusReport
@@ -111,14 +111,6 @@ class Query:
     settled_by: str | None = None
     after: str | None = None
     limit: int = 50
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """A task and the request it was submitted with (JSON, pictures as digests; None where it was adopted)."""
-
-    task: Task
-    request: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,5 +242,11 @@ class Ledger(Protocol):
     async def events_after(self, position: int, *, limit: int) -> list[StoredEvent]:
         """Committed events in their order."""
 
-    async def next_due_at(self) -> Moment | None:
-        """When the worker has something to do by the ledger's own account."""
+    async def next_send_at(self, provider: str) -> Moment | None:
+        """When the first unsent task of this account may leave."""
+
+    async def next_query_at(self, provider: str) -> Moment | None:
+        """When the first task of this account is to be asked about."""
+
+    async def next_deadline(self) -> Moment | None:
+        """When time alone decides something."""

@@ -19,6 +19,7 @@ from submitter.request import MAX_REFERENCES, Endpoint, ImageRequest, OmniImageR
 from submitter.settings import ProviderSettings
 from submitter.signatures import BadSignature, verify
 
+SANDBOX_KEY = "sandbox"  # what an account on loopback that names no key presents
 MAX_CALLBACK_URL = 2_048  # wire.md §2
 _GENERATION_MODELS = ("kling-v1", "kling-v1-5", "kling-v2", "kling-v2-1", "kling-v3")
 
@@ -80,10 +81,9 @@ class KlingFamily:
         return Call(method="GET", path=f"{self._path(endpoint)}?pageNum={page}&pageSize={page_size}")
 
     def authorize(self, call: Call, *, now: Moment) -> Call:  # noqa: ARG002 - a JWT needs the time, a key does not
-        """The call with `Authorization: Bearer <api_key>`, which an account on loopback may lack."""
-        if self.settings.api_key is None:
-            return call
-        return self._with_bearer(call, self.settings.api_key.get_secret_value())
+        """The call with `Authorization: Bearer <api_key>`."""
+        key = self.settings.api_key
+        return self._with_bearer(call, SANDBOX_KEY if key is None else key.get_secret_value())
 
     def read_answer(self, http_status: int, body: bytes) -> list[StatusReport]:
         """One report, or a page of them. Raises Refused, Deferred, Unanswered or Unreadable."""

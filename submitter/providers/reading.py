@@ -62,7 +62,7 @@ def read_task(value: Json, *, provider: str) -> StatusReport:
 def _read_wrapped(outer: Fields, inner: Fields, *, provider: str) -> StatusReport:
     """A gateway's own record around Kling's answer: its id is the one it can be asked by (wire.md §3, C)."""
     report = read_task(inner, provider=provider) if _names_status(inner) else _read_fields(outer, provider=provider)
-    if not _names_status(outer):
+    if not _has_status(outer):
         return report
     around = _read_fields(outer, provider=provider)
     status = around.status if around.status in FINAL_STATUSES else report.status
@@ -80,9 +80,14 @@ def _read_wrapped(outer: Fields, inner: Fields, *, provider: str) -> StatusRepor
     )
 
 
+def _has_status(fields: Fields) -> bool:
+    return "task_status" in fields or "status" in fields
+
+
 def _names_status(fields: Fields) -> bool:
+    """Here, or in what these fields are wrapped around."""
     inner = fields.get("data")
-    return "task_status" in fields or "status" in fields or (isinstance(inner, Mapping) and _names_status(inner))
+    return _has_status(fields) or (isinstance(inner, Mapping) and _names_status(inner))
 
 
 def _read_fields(fields: Fields, *, provider: str) -> StatusReport:

@@ -106,6 +106,7 @@ class _Budget:
         self._spent = row["spent"] if row and is_running else 0
         self._spent_on_doubt = row["spent_on_doubt"] if row and is_running else 0
         self._per_minute = per_minute
+        self._has_spent = False
         self.is_paused = row is not None and row["paused_until"] > now
 
     @property
@@ -118,12 +119,15 @@ class _Budget:
         is_doubt = purpose is Purpose.DOUBT
         if self.left <= 0 or (is_doubt and self._spent_on_doubt >= max(1, self._per_minute // DOUBTS_SHARE)):
             return False
+        self._has_spent = True
         self._spent += 1
         self._spent_on_doubt += is_doubt
         return True
 
     def write(self) -> None:
-        """Keep what was spent."""
+        """Keep what was spent, if anything was: an idle poller writes nothing."""
+        if not self._has_spent:
+            return
         self._raw.execute(
             """
             insert into query_budgets (provider, window_start, spent, spent_on_doubt) values (?, ?, ?, ?)

@@ -23,7 +23,6 @@ from receiver.ledger.base import (
     Page,
     Pause,
     Query,
-    Record,
     StoredEvent,
     Unsent,
 )
@@ -37,7 +36,7 @@ from receiver.ledger.sqlite.reader import SqliteReader
 from receiver.ledger.sqlite.writer import Single, Writer
 from receiver.lifecycle import HELD_FOR
 from receiver.straggler import Outcome
-from receiver.task import Decision, Task
+from receiver.task import Decision, Record, Task
 from submitter.moments import Moment, millis
 
 T = TypeVar("T")
@@ -201,9 +200,17 @@ class SqliteLedger:
         """As Ledger.events_after."""
         return await self._reader.events_after(position, limit=limit)
 
-    async def next_due_at(self) -> Moment | None:
-        """As Ledger.next_due_at."""
-        return await self._reader.next_due_at()
+    async def next_send_at(self, provider: str) -> Moment | None:
+        """As Ledger.next_send_at."""
+        return await self._reader.next_send_at(provider)
+
+    async def next_query_at(self, provider: str) -> Moment | None:
+        """As Ledger.next_query_at."""
+        return await self._reader.next_query_at(provider)
+
+    async def next_deadline(self) -> Moment | None:
+        """As Ledger.next_deadline."""
+        return await self._reader.next_deadline()
 
     async def _write(self, act: Callable[[sqlite3.Connection], T], *, size: int = 0) -> T:
         return await self._writer.write(Single(act), None, size=size)

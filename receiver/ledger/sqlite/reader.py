@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from receiver.ledger.base import History, HistoryReport, Page, Query, Record, StoredEvent
+from receiver.ledger.base import History, HistoryReport, Page, Query, StoredEvent
 from receiver.ledger.errors import LedgerUnavailable
 from receiver.ledger.migrate import require_current
 from receiver.ledger.sqlite.connection import connect_reader, in_thread
 from receiver.ledger.sqlite.rows import RUNNING, event_of, record_of
 from receiver.lifecycle import HELD_FOR
-from receiver.task import Source, Verdict
+from receiver.task import Record, Source, Verdict
 from submitter.moments import Moment, iso, iso_or_none, millis
 from submitter.providers.base import Trust
 
@@ -82,29 +82,42 @@ class SqliteReader:
         )
         return [event_of(row) for row in rows]
 
-    async def next_due_at(self) -> Moment | None:
-        """The earliest moment at which something is to be sent, asked or brought to rest."""
-        row = await self._one(
+    async def next_send_at(self, provider: str) -> Moment | None:
+        """When the first unsent task of this account may leave."""
+        return await self._moment("select min(send_at) from tasks where provider = ? and send_at is not null", provider)
+
+    async def next_query_at(self, provider: str) -> Moment | None:
+        """When the first task of this account is to be asked about; one that is leased waits for its lease."""
+        return await self._moment(
+            """
+            select max(query_at, coalesce(lease_until, 0)) as due from tasks
+             where provider = ? and query_at is not null order by query_at limit 1
+            """,
+            provider,
+        )
+
+    async def next_deadline(self) -> Moment | None:
+        """The earliest deadline, or the end of the longest holding."""
+        return await self._moment(
             f"""
-            select min(due) as due from (
-                select min(send_at) as due from tasks where send_at is not null
+            select min(due) from (
+                select min(deadline_at) as due from tasks where state in {RUNNING}
                 union all
-                select min(max(query_at, coalesce(lease_until, 0))) from tasks where query_at is not null
-                union all
-                select min(deadline_at) from tasks where state in {RUNNING}
-                union all
-                select min(doubt_since) + ? from tasks where state = 'processing' and held is not null
+                select min(doubt_since) + ? from tasks where state in {RUNNING} and held is not null
             )
             """,  # noqa: S608 - a constant of states
             millis(HELD_FOR),
         )
-        due: Moment | None = None if row is None else row["due"]
-        return due
 
     async def counts(self) -> dict[str, int]:
         """How many tasks are in each state."""
         rows = await self._all("select state, count(*) as tasks from tasks group by state")
         return {row["state"]: row["tasks"] for row in rows}
+
+    async def _moment(self, sql: str, *parameters: Any) -> Moment | None:
+        row = await self._one(sql, *parameters)
+        moment: Moment | None = None if row is None else row[0]
+        return moment
 
     async def _one(self, sql: str, *parameters: Any) -> sqlite3.Row | None:
         row: sqlite3.Row | None = await self._read(lambda raw: raw.execute(sql, parameters).fetchone())

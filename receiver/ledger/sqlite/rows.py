@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from receiver.ledger.base import Record, StoredEvent
+from receiver.ledger.base import StoredEvent
 from receiver.ledger.errors import UnknownTask
 from receiver.task import (
     Decision,
     Doubt,
     Event,
+    Record,
     ReportCounts,
     SettledBy,
     Source,

@@ -95,8 +95,13 @@ def claim_unsent(
     for provider, lane in lanes.items():
         room = None if lane.slot_limit is None else lane.slot_limit - _slots_taken(raw, provider, now)
         due = raw.execute(
-            "select * from tasks where provider = ? and send_at <= ? order by send_at, key limit ?",
-            (provider, now, limit - len(claimed)),
+            """
+            select * from tasks
+             where provider = :provider and send_at <= :now
+               and not exists (select 1 from query_budgets where provider = :provider and paused_until > :now)
+             order by send_at, key limit :limit
+            """,
+            {"provider": provider, "now": now, "limit": limit - len(claimed)},
         )
         for row in due.fetchall():
             if room is not None and row["slots"] > room:

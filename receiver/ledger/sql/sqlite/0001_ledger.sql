@@ -64,8 +64,9 @@ create index tasks_by_task_id  on tasks (provider, task_id) where task_id is not
 create index tasks_by_upstream on tasks (provider, upstream_task_id) where upstream_task_id is not null;
 create index tasks_to_send     on tasks (provider, send_at) where send_at is not null;
 create index tasks_to_ask      on tasks (provider, query_at) where query_at is not null;
-create index tasks_running     on tasks (provider, deadline_at)
-    where state in ('pending', 'submitted', 'processing');
+create index tasks_running     on tasks (provider) where state in ('pending', 'submitted', 'processing');
+create index tasks_by_deadline on tasks (deadline_at) where state in ('pending', 'submitted', 'processing');
+create index tasks_held        on tasks (doubt_since) where held is not null;
 create index tasks_by_state    on tasks (state, key);
 
 -- A picture that a request holds itself, until the create is answered.

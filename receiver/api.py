@@ -1,0 +1,250 @@
+"""/v1/…: submitting, looking, waiting, and what a person may decide."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from receiver.access import require_access
+from receiver.bodies import known_fields, read_fields, text_field
+from receiver.ledger.base import History, OpenedAs, Query, StoredEvent
+from receiver.ledger.errors import NotPossible, UnknownTask
+from receiver.problems import invalid
+from receiver.runtime import Runtime
+from receiver.task import Record, SettledBy, TaskState
+from receiver.taskjson import record_json, task_json
+from submitter.errors import FieldProblem
+from submitter.journal import Submission
+from submitter.moments import iso
+from submitter.request import check_external_task_id, new_external_task_id, read_request
+
+LONGEST_WAIT = 25.0  # seconds: most platforms' proxies cut a request at 30
+LONGEST_TICK = 25.0
+MOST_AT_ONCE = 500
+
+
+def admitted(request: Request) -> Runtime:
+    """The runtime, for those who may use /v1. Raises Problem 401, 403."""
+    runtime: Runtime = request.app.state.runtime
+    require_access(request, runtime.config)
+    return runtime
+
+
+async def create_task(request: Request) -> Response:
+    """POST /v1/tasks: 201 the task, 200 the same again, 202 while nobody can know; errors as problem documents."""
+    runtime = admitted(request)
+    submission = await read_submission(request, runtime)
+    outcome = await runtime.submit(submission)
+    record = await _record(runtime, submission.external_task_id)
+    status = 202 if record.task.state is TaskState.PENDING else 201
+    if outcome is OpenedAs.ALREADY:
+        status = 200
+    location = {"Location": f"/v1/tasks/{submission.external_task_id}"}
+    return JSONResponse(record_json(record), status_code=status, headers=location)
+
+
+async def list_tasks(request: Request) -> Response:
+    """GET /v1/tasks: a page, newest first."""
+    runtime = admitted(request)
+    query = _query(request)
+    try:
+        page = await runtime.ledger.tasks(query)
+    except ValueError as error:
+        raise invalid([FieldProblem("after", str(error))]) from None
+    with_request = request.query_params.get("include") == "request"
+    shown = [record_json(record) if with_request else task_json(record.task) for record in page.records]
+    return JSONResponse({"tasks": shown, "next": page.next})
+
+
+async def show_task(request: Request) -> Response:
+    """GET /v1/tasks/{id}: the task; with `wait` it holds until the task is at rest or the time is up."""
+    runtime = admitted(request)
+    external_task_id = request.path_params["external_task_id"]
+    seconds = min(_number(request, "wait", otherwise=0.0), LONGEST_WAIT)
+    record = await _record_at_rest(runtime, external_task_id, seconds)
+    return JSONResponse(record_json(record))
+
+
+async def show_history(request: Request) -> Response:
+    """GET /v1/tasks/{id}/history: every report, event and delivery."""
+    runtime = admitted(request)
+    external_task_id = request.path_params["external_task_id"]
+    history = await runtime.ledger.history(external_task_id)
+    if history is None:
+        raise UnknownTask(external_task_id)
+    return JSONResponse(history_json(history))
+
+
+async def refresh_task(request: Request) -> Response:
+    """POST /v1/tasks/{id}/refresh: ask the provider now."""
+    runtime = admitted(request)
+    record = await _record(runtime, request.path_params["external_task_id"])
+    poller = runtime.pollers.get(record.task.provider)
+    if poller is None:
+        raise NotPossible(f"no account {record.task.provider!r} is configured: nobody can be asked")
+    await poller.ask_about(record.task.external_task_id)
+    return await _shown(runtime, record.task.external_task_id)
+
+
+async def resend_task(request: Request) -> Response:
+    """POST /v1/tasks/{id}/resend: send an unanswered create again, at a person's risk."""
+    runtime = admitted(request)
+    fields = known_fields(await read_fields(request, limit=runtime.config.api.max_body_bytes), "may_pay_twice")
+    if fields.get("may_pay_twice") is not True:
+        problem = "must be true: the first create may have been accepted, and would then be paid for twice"
+        raise invalid([FieldProblem("may_pay_twice", problem)])
+    await runtime.ledger.send_again(request.path_params["external_task_id"], now=runtime.clock())
+    runtime.wake_worker()
+    return await _shown(runtime, request.path_params["external_task_id"])
+
+
+async def abandon_task(request: Request) -> Response:
+    """POST /v1/tasks/{id}/abandon: let it expire now. A late callback would revive it."""
+    runtime = admitted(request)
+    await runtime.ledger.abandon(request.path_params["external_task_id"], now=runtime.clock())
+    return await _shown(runtime, request.path_params["external_task_id"])
+
+
+async def list_events(request: Request) -> Response:
+    """GET /v1/events: the page after a position."""
+    runtime = admitted(request)
+    after = int(_number(request, "after", otherwise=0))
+    limit = min(int(_number(request, "limit", otherwise=100)), MOST_AT_ONCE)
+    events = await runtime.ledger.events_after(after, limit=max(limit, 1))
+    return JSONResponse(
+        {"events": [event_json(event) for event in events], "next": events[-1].position if events else after}
+    )
+
+
+async def tick(request: Request) -> Response:
+    """GET or POST /v1/tick: one bounded pass of the worker, for platforms that have none."""
+    runtime = admitted(request)
+    seconds = min(_number(request, "seconds", otherwise=8.0), LONGEST_TICK)
+    return JSONResponse(await runtime.worker.tick(seconds))
+
+
+async def read_submission(request: Request, runtime: Runtime) -> Submission:
+    """The submission in the body. Raises Problem 413 or 422, and InvalidRequest, field by field."""
+    fields = known_fields(
+        await read_fields(request, limit=runtime.config.api.max_body_bytes),
+        "provider",
+        "endpoint",
+        "request",
+        "external_task_id",
+    )
+    provider = runtime.providers.get(text_field(fields, "provider"))
+    if provider is None:
+        configured = ", ".join(runtime.providers) or "none"
+        raise invalid([FieldProblem("provider", f"is no configured account: there are {configured}")])
+    named = None if fields.get("external_task_id") is None else text_field(fields, "external_task_id")
+    external_task_id = new_external_task_id(now=runtime.clock()) if named is None else check_external_task_id(named)
+    asked = await asyncio.to_thread(read_request, text_field(fields, "endpoint"), fields.get("request"))
+    problems = provider.problems_with(asked)
+    if problems:
+        raise invalid(problems)
+    return Submission(provider=provider.name, request=asked, external_task_id=external_task_id)
+
+
+def event_json(event: StoredEvent) -> dict[str, Any]:
+    """An event as it is listed; the task is the snapshot of its commit."""
+    listed = {
+        "position": event.position,
+        "id": event.id,
+        "type": event.type,
+        "time": iso(event.time),
+        "task": None if event.task is None else json.loads(event.task),
+    }
+    if event.was is not None:
+        listed |= {"was": event.was, "is": event.now_is}
+    return listed
+
+
+def history_json(history: History) -> dict[str, Any]:
+    """How a task came to be what it is."""
+    return {
+        "reports": [
+            {
+                "number": report.number,
+                "source": report.source,
+                "verdict": report.verdict,
+                "trust": report.trust,
+                "status": report.status,
+                "message": report.message,
+                "task_id": report.provider_task_id,
+                "time": iso(report.first_heard_at),
+                "last_time": iso(report.last_heard_at),
+                "count": report.count,
+                "hash": report.hash.hex(),
+            }
+            for report in history.reports
+        ],
+        "events": [
+            {key: value for key, value in event_json(event).items() if key != "task"} for event in history.events
+        ],
+        "deliveries": list(history.deliveries),
+    }
+
+
+async def _record(runtime: Runtime, external_task_id: str) -> Record:
+    record = await runtime.ledger.record(external_task_id)
+    if record is None:
+        raise UnknownTask(external_task_id)
+    return record
+
+
+async def _record_at_rest(runtime: Runtime, external_task_id: str, seconds: float) -> Record:
+    """The task, at rest if it comes to rest in time. Woken by each commit that changes it."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    with runtime.waiting.on(external_task_id) as changed:
+        while True:
+            changed.clear()
+            record = await _record(runtime, external_task_id)
+            left = until - loop.time()
+            if record.task.is_at_rest or left <= 0 or runtime.is_stopping:
+                return record
+            try:
+                await asyncio.wait_for(changed.wait(), left)
+            except TimeoutError:
+                return await _record(runtime, external_task_id)
+
+
+async def _shown(runtime: Runtime, external_task_id: str) -> Response:
+    return JSONResponse(record_json(await _record(runtime, external_task_id)))
+
+
+def _query(request: Request) -> Query:
+    given = request.query_params
+    problems = []
+    state, settled_by = given.get("state"), given.get("settled_by")
+    if state is not None and state not in set(TaskState):
+        problems.append(FieldProblem("state", f"must be one of {', '.join(TaskState)}"))
+    if settled_by is not None and settled_by not in set(SettledBy):
+        problems.append(FieldProblem("settled_by", f"must be one of {', '.join(SettledBy)}"))
+    if problems:
+        raise invalid(problems)
+    return Query(
+        state=None if state is None else TaskState(state),
+        provider=given.get("provider"),
+        settled_by=settled_by,
+        after=given.get("after"),
+        limit=int(_number(request, "limit", otherwise=50)),
+    )
+
+
+def _number(request: Request, name: str, *, otherwise: float) -> float:
+    """A query parameter that is a number and not negative. Raises Problem 422."""
+    given = request.query_params.get(name)
+    if given is None:
+        return otherwise
+    try:
+        number = float(given)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 2**62:
+        raise invalid([FieldProblem(name, "must be a number, 0 or more")])
+    return number

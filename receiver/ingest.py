@@ -1,0 +1,70 @@
+"""Ingest: reports in, decisions out. The one door, whoever brings the news."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from receiver import lifecycle, schedule, straggler
+from receiver.ledger.base import Heard, Ledger
+from receiver.ledger.errors import Refusal
+from receiver.schedule import QueryPlan
+from receiver.straggler import Next, Outcome
+from receiver.task import Decision, Rules, Task
+from submitter.moments import Moment
+from submitter.providers.base import Trust
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerJudge:
+    """The pure rules with this receiver's configuration in them: what the ledger asks inside a transaction."""
+
+    rules: Mapping[str, Rules]
+    plan: QueryPlan
+
+    def decide(self, task: Task, heard: Heard, heard_before: Trust | None) -> Decision:
+        """As lifecycle.decide, by the rules of the task's account."""
+        return lifecycle.decide(
+            task,
+            heard.report,
+            heard_before=heard_before,
+            source=heard.source,
+            trust=heard.trust,
+            rules=self.rules.get(heard.provider, Rules()),
+            now=heard.now,
+        )
+
+    def adopt(self, heard: Heard) -> Task:
+        """As lifecycle.adopt."""
+        return lifecycle.adopt(
+            heard.external_task_id, provider=heard.provider, now=heard.now, give_up_after=self.plan.give_up_after
+        )
+
+    def query_after_news(self, decision: Decision, due: Moment | None, *, now: Moment) -> Moment | None:
+        """As schedule.query_after_news."""
+        return schedule.query_after_news(decision, due, self.plan, now=now)
+
+    def after_query(
+        self, task: Task, outcome: Outcome, *, misses: int, missed_since: Moment | None, sends: int
+    ) -> tuple[Next, Moment | None]:
+        """As straggler.after_query."""
+        return straggler.after_query(task, outcome, self.plan, misses=misses, missed_since=missed_since, sends=sends)
+
+    def overdue(self, task: Task, *, now: Moment) -> Decision | None:
+        """As lifecycle.overdue, by the rules of the task's account."""
+        return lifecycle.overdue(task, rules=self.rules.get(task.provider, Rules()), now=now)
+
+
+class Ingest:
+    """Hears reports, whichever road they came by. What it returns is on disk."""
+
+    def __init__(self, ledger: Ledger, judge: LedgerJudge) -> None:
+        self.judge = judge
+        self._ledger = ledger
+
+    async def hear(self, heard: Heard) -> Decision:
+        """The decision on one report. Raises ForeignTask, LedgerUnavailable or Overloaded."""
+        [outcome] = await self._ledger.apply([heard], self.judge)
+        if isinstance(outcome, Refusal):
+            raise outcome
+        return outcome

@@ -1,0 +1,233 @@
+"""LedgerJournal: the submitter's journal, kept in our own ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from receiver.callback_url import mint_callback_url
+from receiver.ingest import Ingest
+from receiver.inlinepictures import take_out
+from receiver.ledger.base import Heard, Ledger, Opened, OpenedAs, Opening, Pause, Unsent
+from receiver.ledger.errors import ForeignTask
+from receiver.schedule import LOOK_UP, Backoff, QueryPlan, first_query_at
+from receiver.task import Source
+from submitter.errors import Deferred, FieldProblem, InvalidRequest, Refusal, Refused, Unanswered, Unreadable
+from submitter.journal import Submission, TaskKey
+from submitter.moments import Moment, millis
+from submitter.providers.base import Provider, Trust
+from submitter.report import StatusReport
+from submitter.request import read_request, request_digest, slots_held
+
+log = structlog.get_logger("journal")
+
+SEND_AGAIN = Backoff(first=timedelta(seconds=2), factor=2, longest=timedelta(minutes=2))
+ACCOUNT_TROUBLE_PAUSES = timedelta(minutes=10)  # arrears are mended by a person, not by trying again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What the receiver knows of a provider account besides its dialect."""
+
+    provider: Provider
+    slot_limit: int | None
+
+
+class LedgerJournal:
+    """Writes submissions down, mints their callback URLs, and reads the create answers it is handed.
+
+    What a send came to is said under the fence it was begun with. The fences of sends in progress are kept
+    here: after a restart an unfinished send counts as unanswered, which is always safe.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        ingest: Ingest,
+        *,
+        accounts: Mapping[str, Account],
+        public_url: str,
+        secret: str,
+        plan: QueryPlan,
+        clock: Callable[[], Moment],
+        on_queued: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._ledger = ledger
+        self._ingest = ingest
+        self._accounts = accounts
+        self.public_url = public_url
+        self._secret = secret
+        self._plan = plan
+        self._clock = clock
+        self._on_queued = on_queued
+        self._fences: dict[str, int] = {}
+
+    def callback_url(self, provider: str, external_task_id: str) -> str:
+        """The URL at which this task may be reported about. A secret: it goes to the provider alone."""
+        return mint_callback_url(
+            self.public_url, provider=provider, external_task_id=external_task_id, secret=self._secret
+        )
+
+    async def open(self, submission: Submission) -> str | None:
+        """As Journal.open. Raises TaskExists, InvalidRequest and LedgerUnavailable."""
+        opened = await self.write_down(submission)
+        if opened.outcome is not OpenedAs.TO_SEND:
+            return None
+        return self.callback_url(submission.provider, submission.external_task_id)
+
+    async def write_down(self, submission: Submission, *, opened_by: str | None = None) -> Opened:
+        """The row, and who sends it: its opener now, our sender when a slot is free, or nobody again."""
+        account = self._accounts[submission.provider]
+        slots = slots_held(submission.request)
+        _require_slots(account, slots)
+        fields, pictures = take_out(submission.request.wire_fields())
+        now = self._clock()
+        opened = await self._ledger.open_task(
+            Opening(
+                external_task_id=submission.external_task_id,
+                provider=submission.provider,
+                endpoint=submission.request.endpoint,
+                request=json.dumps(fields, separators=(",", ":"), ensure_ascii=True),
+                request_digest=request_digest(submission.request.endpoint, fields),
+                images_asked=submission.request.images_asked,
+                slots=slots,
+                slot_limit=account.slot_limit,
+                now=now,
+                deadline_at=now + millis(self._plan.give_up_after),
+                first_query_at=self.first_query_at(submission.provider, now),
+                opened_by=opened_by,
+                inline=pictures,
+            )
+        )
+        if opened.outcome is OpenedAs.TO_SEND:
+            self._fences[submission.external_task_id] = opened.fence
+        elif opened.outcome is OpenedAs.QUEUED:
+            self._on_queued()
+        return opened
+
+    def take_up(self, unsent: Unsent) -> Submission:
+        """The submission of a claimed row. Raises InvalidRequest where today's rules refuse it."""
+        self._fences[unsent.external_task_id] = unsent.fence
+        return Submission(
+            provider=unsent.provider,
+            request=read_request(unsent.endpoint, unsent.request),
+            external_task_id=unsent.external_task_id,
+        )
+
+    def first_query_at(self, provider: str, sent_at: Moment) -> Moment | None:
+        """When a create that stays unanswered is looked up; None where its account finds none by our id."""
+        can_look_up = self._accounts[provider].provider.capabilities.query_by_external_id
+        return first_query_at(sent_at, self._plan) if can_look_up else None
+
+    async def hear(self, task: TaskKey, http_status: int, body: bytes) -> None:
+        """As Journal.hear."""
+        provider = self._accounts[task.provider].provider
+        try:
+            reports = provider.read_answer(http_status, body)
+        except Refused as refused:
+            await self._heard_refusal(task, refused)
+        except Deferred as deferred:
+            await self.defer(task, deferred.reason, deferred.after)
+        except Unanswered as unanswered:
+            await self.unanswered(task, unanswered.reason)
+        except Unreadable as unreadable:
+            await self._keep(task, body, unreadable.reason)
+        else:
+            await self._heard_reports(task, reports, body)
+
+    async def refuse(self, task: TaskKey, reason: str) -> None:
+        """As Journal.refuse."""
+        fence = self._fences.pop(task.external_task_id, None)
+        await self._ledger.refuse(task.external_task_id, reason, fence=fence, now=self._clock())
+        log.info("task.refused", task=task.external_task_id, provider=task.provider, reason=reason)
+
+    async def defer(self, task: TaskKey, reason: str, after: timedelta | None) -> None:
+        """As Journal.defer. Where the send is not remembered, nobody may say that it did not happen."""
+        fence = self._fences.pop(task.external_task_id, None)
+        if fence is None:
+            await self.unanswered(task, reason)
+            return
+        now = self._clock()
+        send_at = max(
+            SEND_AGAIN.next_at(task.external_task_id, attempt=fence - 1, now=now),
+            now if after is None else now + millis(after),
+        )
+        if after is not None:
+            await self._pause(task.provider, now + millis(after), reason)
+        await self._ledger.defer(task.external_task_id, reason, fence=fence, send_at=send_at)
+        self._on_queued()
+        log.info("task.deferred", task=task.external_task_id, provider=task.provider, reason=reason)
+
+    async def unanswered(self, task: TaskKey, reason: str) -> None:
+        """As Journal.unanswered."""
+        self._fences.pop(task.external_task_id, None)
+        capabilities = self._accounts[task.provider].provider.capabilities
+        soon = LOOK_UP.next_at(task.external_task_id, attempt=0, now=self._clock())
+        await self._ledger.unanswered(
+            task.external_task_id,
+            f"the create was not answered: {reason}",
+            query_at=soon if capabilities.query_by_external_id else None,
+        )
+        log.warning("task.unanswered", task=task.external_task_id, provider=task.provider, reason=reason)
+
+    async def _heard_reports(self, task: TaskKey, reports: list[StatusReport], body: bytes) -> None:
+        if not reports:
+            await self._keep(task, body, "the answer names no task")
+            return
+        self._fences.pop(task.external_task_id, None)
+        heard = Heard(
+            provider=task.provider,
+            external_task_id=task.external_task_id,
+            report=reports[0],
+            source=Source.ANSWER,
+            trust=Trust.QUERIED,
+            now=self._clock(),
+            body=body,
+        )
+        try:
+            decision = await self._ingest.hear(heard)
+        except ForeignTask as foreign:
+            await self._keep(task, body, str(foreign))
+            return
+        log.info(
+            "answer.heard",
+            task=task.external_task_id,
+            provider=task.provider,
+            verdict=decision.verdict,
+            state=decision.task.state,
+        )
+
+    async def _heard_refusal(self, task: TaskKey, refused: Refused) -> None:
+        capabilities = self._accounts[task.provider].provider.capabilities
+        was_sent_before = self._fences.get(task.external_task_id, 1) > 1
+        if refused.kind is Refusal.ALREADY_EXISTS and (capabilities.query_by_external_id or was_sent_before):
+            await self.unanswered(task, f"{refused.code}: {refused.message}")
+            return
+        if refused.kind is Refusal.ACCOUNT:
+            await self._pause(task.provider, self._clock() + millis(ACCOUNT_TROUBLE_PAUSES), str(refused))
+            log.error("provider.stopped", provider=task.provider, reason=str(refused), fix="look at the account")
+        await self.refuse(task, str(refused))
+
+    async def _pause(self, provider: str, until: Moment, reason: str) -> None:
+        """Neither sends nor questions go to this account until then."""
+        await self._ledger.settle([], self._ingest.judge, [Pause(provider=provider, until=until, reason=reason)])
+
+    async def _keep(self, task: TaskKey, body: bytes, reason: str) -> None:
+        await self._ledger.keep_unreadable(
+            provider=task.provider,
+            external_task_id=task.external_task_id,
+            body=body,
+            reason=f"create answer: {reason}",
+            now=self._clock(),
+        )
+        await self.unanswered(task, reason)
+
+
+def _require_slots(account: Account, slots: int) -> None:
+    if account.slot_limit is not None and slots > account.slot_limit:
+        problem = f"{account.provider.name} has {account.slot_limit} slots and this takes {slots}: ask for fewer images"
+        raise InvalidRequest([FieldProblem("n", problem)])

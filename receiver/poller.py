@@ -1,0 +1,196 @@
+"""run_once(now): ask about the tasks that nobody called back about, and about doubts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import get_args
+
+import structlog
+
+from receiver.ingest import Ingest
+from receiver.ledger.base import Claim, Heard, Ledger, Pause
+from receiver.ledger.errors import ForeignTask, LedgerUnavailable
+from receiver.straggler import AnswerKind, Outcome, Purpose
+from receiver.task import Source, Task
+from submitter.client import Answer, ProviderClient
+from submitter.errors import Deferred, Refusal, Refused, Unanswered, Unreadable
+from submitter.moments import Moment, millis
+from submitter.providers.base import Trust
+from submitter.report import StatusReport
+from submitter.request import Endpoint
+
+log = structlog.get_logger("poller")
+
+LEASE = timedelta(seconds=90)  # three time-outs of an answer: a slow one is not asked twice
+AT_ONCE = 8
+TOO_FAST_PAUSES = timedelta(seconds=10)  # a 429 that does not say for how long
+ACCOUNT_TROUBLE_PAUSES = timedelta(minutes=10)
+FOUND_BEFORE_SENT = timedelta(minutes=5)  # how far the provider's clock may be behind ours (design §4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Finding:
+    """What one question came to, and whether the provider wants to be left in peace."""
+
+    kind: AnswerKind
+    reason: str = ""
+    after: timedelta | None = None
+    endpoint: Endpoint | None = None
+    pause: Pause | None = None
+
+
+class Poller:
+    """Asks one account, within its budget, and lets what is answered in through the front door."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        ingest: Ingest,
+        client: ProviderClient,
+        *,
+        budget_per_minute: int,
+        clock: Callable[[], Moment],
+    ) -> None:
+        self._ledger = ledger
+        self._ingest = ingest
+        self._client = client
+        self._provider = client.provider.name
+        self._budget = {self._provider: budget_per_minute}
+        self._clock = clock
+
+    async def run_once(self, now: Moment) -> Mapping[str, int]:
+        """One batch of questions; how many were asked."""
+        claims = await self._ledger.claim_stragglers(now=now, lease=LEASE, limit=AT_ONCE, budgets=self._budget)
+        await asyncio.gather(*(self._ask(claim) for claim in claims))
+        return {"asked": len(claims)}
+
+    async def next_due_at(self) -> Moment | None:
+        """When the longest silent task is to be asked about."""
+        return await self._ledger.next_query_at(self._provider)
+
+    async def ask_about(self, external_task_id: str) -> None:
+        """One question, now, because a person wants to know. Raises UnknownTask or NotPossible."""
+        claim = await self._ledger.claim_task(external_task_id, now=self._clock(), lease=LEASE)
+        await self._ask(claim)
+
+    async def _ask(self, claim: Claim) -> None:
+        finding = await self._finding(claim)
+        outcome = Outcome(
+            external_task_id=claim.task.external_task_id,
+            fence=claim.fence,
+            kind=finding.kind,
+            now=self._clock(),
+            purpose=claim.purpose,
+            reason=finding.reason,
+            after=finding.after,
+            endpoint=finding.endpoint,
+        )
+        pauses = [] if finding.pause is None else [finding.pause]
+        try:
+            await self._ledger.settle([outcome], self._ingest.judge, pauses)
+        except LedgerUnavailable as error:
+            log.warning("query.unsettled", task=claim.task.external_task_id, reason=str(error))
+            return  # its lease runs out, and it is asked about again
+        log.info(
+            "task.asked",
+            task=claim.task.external_task_id,
+            provider=claim.task.provider,
+            purpose=claim.purpose,
+            outcome=finding.kind,
+            reason=finding.reason or None,
+        )
+
+    async def _finding(self, claim: Claim) -> _Finding:
+        task = claim.task
+        if task.task_id is None and not self._client.provider.capabilities.query_by_external_id:
+            return _Finding(kind=AnswerKind.NOT_ASKED, reason=f"{self._provider} gave it no id to ask by")
+        endpoint = _endpoint_of(task)
+        try:
+            answer = await self._client.query(
+                endpoint=endpoint, provider_task_id=task.task_id, external_task_id=task.external_task_id
+            )
+            return await self._heard(claim, endpoint, answer)
+        except Deferred as deferred:
+            return _Finding(kind=AnswerKind.TROUBLE, reason=deferred.reason, after=deferred.after)
+        except Unanswered as unanswered:
+            return _Finding(kind=AnswerKind.TROUBLE, reason=unanswered.reason, after=unanswered.after)
+        except (LedgerUnavailable, ForeignTask) as error:
+            return _Finding(kind=AnswerKind.TROUBLE, reason=str(error))
+
+    async def _heard(self, claim: Claim, endpoint: Endpoint, answer: Answer) -> _Finding:
+        try:
+            reports = self._client.provider.read_answer(answer.http_status, answer.body)
+        except Refused as refused:
+            return self._refused(claim.task, refused)
+        except Deferred as deferred:
+            pause = self._pause(claim.task, answer.retry_after or TOO_FAST_PAUSES, deferred.reason)
+            return _Finding(kind=AnswerKind.TROUBLE, reason=deferred.reason, after=answer.retry_after, pause=pause)
+        except Unreadable as unreadable:
+            await self._keep(claim.task, answer.body, unreadable.reason)
+            return _Finding(kind=AnswerKind.TROUBLE, reason=unreadable.reason)
+        report = _report_about(claim.task, reports)
+        if report is None:
+            await self._keep(claim.task, answer.body, "the answer is about another task")
+            return _Finding(kind=AnswerKind.TROUBLE, reason="the answer is about another task")
+        if _was_there_before(claim, report):
+            reason = "this external id was used at the provider before we sent ours: choose another id"
+            return _Finding(kind=AnswerKind.NOT_OURS, reason=reason)
+        await self._ingest.hear(
+            Heard(
+                provider=claim.task.provider,
+                external_task_id=claim.task.external_task_id,
+                report=report,
+                source=Source.QUERY,
+                trust=Trust.QUERIED,
+                now=self._clock(),
+                body=answer.body,
+            )
+        )
+        return _Finding(kind=AnswerKind.HEARD, endpoint=endpoint)
+
+    def _refused(self, task: Task, refused: Refused) -> _Finding:
+        if refused.kind is Refusal.NOT_FOUND:
+            return _Finding(kind=AnswerKind.NOT_FOUND, reason=str(refused))
+        if refused.kind in {Refusal.ACCOUNT, Refusal.CREDENTIALS}:
+            log.error("provider.paused", provider=task.provider, reason=str(refused), fix="look at the account's key")
+            pause = self._pause(task, ACCOUNT_TROUBLE_PAUSES, str(refused))
+            return _Finding(kind=AnswerKind.TROUBLE, reason=str(refused), pause=pause)
+        return _Finding(kind=AnswerKind.TROUBLE, reason=str(refused))
+
+    def _pause(self, task: Task, duration: timedelta, reason: str) -> Pause:
+        return Pause(provider=task.provider, until=self._clock() + millis(duration), reason=reason)
+
+    async def _keep(self, task: Task, body: bytes, reason: str) -> None:
+        await self._ledger.keep_unreadable(
+            provider=task.provider,
+            external_task_id=task.external_task_id,
+            body=body,
+            reason=f"query answer: {reason}",
+            now=self._clock(),
+        )
+
+
+def _endpoint_of(task: Task) -> Endpoint:
+    """Where to ask. An adopted task's endpoint is not known: each is tried in turn."""
+    endpoints: tuple[Endpoint, ...] = get_args(Endpoint)
+    for endpoint in endpoints:
+        if task.endpoint == endpoint:
+            return endpoint
+    return endpoints[(task.queries - 1) % len(endpoints)]
+
+
+def _report_about(task: Task, reports: list[StatusReport]) -> StatusReport | None:
+    """The report that is not about somebody else's task, if there is one."""
+    about_it = {None, task.external_task_id}
+    return next((each for each in reports if each.external_task_id in about_it), None)
+
+
+def _was_there_before(claim: Claim, report: StatusReport) -> bool:
+    """Whether a look-up found a task that is older than our sending of it: then it is not ours."""
+    sent_at = claim.task.sent_at
+    if claim.purpose is not Purpose.LOOK_UP or report.created_at is None or sent_at is None:
+        return False
+    return report.created_at < sent_at - millis(FOUND_BEFORE_SENT)

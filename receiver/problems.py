@@ -1,0 +1,161 @@
+"""What goes wrong over HTTP, as RFC 9457 problem documents with a stable `code`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from receiver.ledger.errors import (
+    ForeignTask,
+    LedgerUnavailable,
+    NotPossible,
+    Overloaded,
+    TaskExists,
+    UnknownTask,
+)
+from submitter.errors import FieldProblem, InvalidRequest, Refused
+
+log = structlog.get_logger("http")
+
+RETRY_AFTER_SECONDS = 2
+
+# Every code that an error of this receiver may carry: docs/errors.md is made from it.
+CODES: Mapping[str, str] = {
+    "api_key_required": "This route needs a bearer key of `api.keys`.",
+    "bad_signature": "The callback is not signed by a holder of the account's webhook secret, or not about now.",
+    "foreign_task": "The ids in the callback's body belong to another task of this ledger.",
+    "internal": "A fault of the receiver's own; its log has the trace.",
+    "invalid_request": "Something in the request is wrong; `errors` says what, field by field.",
+    "ledger_unavailable": "The disk does not take it at the moment. Not acknowledged: send it again.",
+    "local_only": "Without `api.keys` this route answers requests of this machine only.",
+    "method_not_allowed": "The route has other methods; `Allow` lists them.",
+    "not_found": "No such route, task, provider or callback URL.",
+    "not_possible": "The task is in no state for this.",
+    "overloaded": "More waits for the disk than the queue holds. Not acknowledged: send it again.",
+    "refused": "The provider said no; its own code and message are in `provider_code` and `provider_message`.",
+    "shutting_down": "The receiver is stopping. Not acknowledged: send it again.",
+    "task_exists": "The id was submitted before with another request.",
+    "too_large": "The body is longer than the configured limit.",
+    "unreadable": "The body is no report of this provider. It was kept to be looked at.",
+}
+
+
+class Problem(Exception):
+    """An answer that is an error. `more` are further members of the document."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.more = more
+
+    def response(self) -> Response:
+        """The document."""
+        document = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            **self.more,
+        }
+        return JSONResponse(
+            document, status_code=self.status, headers=self.headers, media_type="application/problem+json"
+        )
+
+
+def invalid(errors: Sequence[FieldProblem]) -> Problem:
+    """422, field by field."""
+    listed = [{"field": each.field, "problem": each.problem} for each in errors]
+    detail = "; ".join(f"{each.field}: {each.problem}" for each in errors)
+    return Problem(422, "invalid_request", detail, errors=listed)
+
+
+def not_acknowledged(code: str, detail: str) -> Problem:
+    """503: nothing was kept, and sending it again is always right."""
+    return Problem(503, code, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def problem_of(error: Exception) -> Problem:
+    """The answer that an error of the inner layers deserves."""
+    match error:
+        case Problem():
+            return error
+        case InvalidRequest():
+            return invalid(error.problems)
+        case Refused():
+            return Problem(502, "refused", error.message, provider_code=error.code, provider_message=error.message)
+        case TaskExists():
+            return Problem(409, "task_exists", str(error))
+        case UnknownTask():
+            return Problem(404, "not_found", str(error))
+        case NotPossible():
+            return Problem(409, "not_possible", str(error))
+        case ForeignTask():
+            return Problem(422, "foreign_task", str(error))
+        case Overloaded():
+            return not_acknowledged("overloaded", str(error))
+        case LedgerUnavailable():
+            return not_acknowledged("ledger_unavailable", str(error))
+        case _:
+            return Problem(500, "internal", "the receiver stumbled; its log has the trace")
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """The exception handler of every route."""
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=400)  # nobody is there to read it
+    if isinstance(error, HTTPException):
+        return _of_http(error).response()
+    problem = problem_of(error)
+    if problem.code == "internal":
+        # The route's pattern and not the path: a callback's path is a secret.
+        log.error("request.stumbled", route=route_of(request), exc_info=error)
+    return problem.response()
+
+
+def route_of(request: Request) -> str:
+    """The route's pattern, which names no task and holds no token."""
+    route = request.scope.get("route")
+    return str(getattr(route, "path", "unrouted"))
+
+
+HANDLED: Sequence[type[Exception]] = (
+    Problem,
+    InvalidRequest,
+    Refused,
+    TaskExists,
+    UnknownTask,
+    NotPossible,
+    ForeignTask,
+    LedgerUnavailable,
+    HTTPException,
+    ClientDisconnect,
+    Exception,
+)
+
+
+def _of_http(error: HTTPException) -> Problem:
+    codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+    return Problem(
+        error.status_code,
+        codes.get(error.status_code, "invalid_request"),
+        str(error.detail),
+        headers=dict(error.headers or {}),
+    )

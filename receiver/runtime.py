@@ -1,0 +1,158 @@
+"""The composition root: builds the receiver from its configuration, starts its worker, ends it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from receiver.boot import public_url_of, sqlite_path
+from receiver.config import Config
+from receiver.deadlines import Deadlines
+from receiver.ingest import Ingest, LedgerJudge
+from receiver.journal import Account, LedgerJournal
+from receiver.ledger.base import OpenedAs
+from receiver.ledger.sqlite import SqliteLedger
+from receiver.poller import Poller
+from receiver.schedule import QueryPlan
+from receiver.sender import Sender
+from receiver.task import Rules
+from receiver.waiting import Waiting
+from receiver.worker import Duty, Worker
+from submitter.journal import Submission
+from submitter.moments import Moment
+from submitter.providers import provider_for
+from submitter.providers.base import Provider
+from submitter.submit import Submitter, system_clock
+
+log = structlog.get_logger("runtime")
+
+
+class Runtime:
+    """Everything a running receiver consists of: `await Runtime.open(…)`, perhaps `start_worker`, then `aclose`."""
+
+    def __init__(
+        self, config: Config, ledger: SqliteLedger, callback_secrets: tuple[str, ...], *, clock: Callable[[], Moment]
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.ledger = ledger
+        self.callback_secrets = callback_secrets
+        self.waiting = Waiting()
+        self.is_stopping = False
+        plan = query_plan(config)
+        self.providers: Mapping[str, Provider] = {
+            name: provider_for(name, account) for name, account in config.providers.items()
+        }
+        judge = LedgerJudge(rules=_rules(config, self.providers), plan=plan)
+        self.ingest = Ingest(ledger, judge)
+        self.journal = LedgerJournal(
+            ledger,
+            self.ingest,
+            accounts={
+                name: Account(provider=provider, slot_limit=config.providers[name].slots)
+                for name, provider in self.providers.items()
+            },
+            public_url=public_url_of(config),
+            secret=callback_secrets[0],
+            plan=plan,
+            clock=clock,
+            on_queued=self.wake_worker,
+        )
+        self.submitter = Submitter(config.providers, journal=self.journal, clock=clock)
+        self.pollers = {
+            name: Poller(ledger, self.ingest, client, budget_per_minute=config.polling.budget_per_minute, clock=clock)
+            for name, client in self.submitter.clients.items()
+        }
+        self.worker = Worker([*self._senders(), *self._questions(), Deadlines(ledger, judge)], clock=clock)
+        self._working: asyncio.Task[None] | None = None
+        ledger.on_change = self.waiting.wake
+
+    @classmethod
+    async def open(
+        cls, config: Config, *, clock: Callable[[], Moment] = system_clock, address: str | None = None
+    ) -> Runtime:
+        """Lock and open the ledger and build the rest. `address` is where this process will answer, if it will.
+
+        Raises ConfigError, LedgerLocked and LedgerUnusable.
+        """
+        ledger = await SqliteLedger.open(
+            sqlite_path(config), now=clock(), address=address, lock_wait=config.ledger.lock_wait
+        )
+        try:
+            callback_secrets = await _callback_secrets(config, ledger)
+            return cls(config, ledger, callback_secrets, clock=clock)
+        except BaseException:
+            await ledger.aclose()
+            raise
+
+    async def submit(self, submission: Submission) -> OpenedAs:
+        """Write it down and send it, unless it waits for a slot or was submitted before. Raises Refused.
+
+        Cancelling the caller cancels neither.
+        """
+        return await self.submitter.in_flight.run(self._submit(submission))
+
+    async def _submit(self, submission: Submission) -> OpenedAs:
+        opened = await self.journal.write_down(submission)
+        if opened.outcome is OpenedAs.TO_SEND:
+            callback_url = self.journal.callback_url(submission.provider, submission.external_task_id)
+            await self.submitter.send(submission, callback_url)
+        return opened.outcome
+
+    def start_worker(self) -> None:
+        """Send, ask and expire from now on, until closed."""
+        self._working = asyncio.create_task(self.worker.run(), name="worker")
+
+    def wake_worker(self) -> None:
+        """Something was queued."""
+        self.worker.wake()
+
+    def begin_stopping(self) -> None:
+        """Let those who wait go, and take no new work: what is in flight is finished by `aclose`."""
+        self.is_stopping = True
+        self.waiting.wake_all()
+        self.worker.stop()
+
+    async def aclose(self) -> None:
+        """Finish what is in flight, write it down, close."""
+        self.begin_stopping()
+        if self._working is not None:
+            await self._working
+        await self.submitter.aclose()
+        await self.ledger.aclose()
+        log.info("receiver.stopped")
+
+    def _senders(self) -> list[Duty]:
+        return [
+            Sender(self.ledger, self.journal, self.submitter, provider=name, slot_limit=account.slots)
+            for name, account in self.config.providers.items()
+        ]
+
+    def _questions(self) -> list[Duty]:
+        return list(self.pollers.values()) if self.config.polling.enabled else []
+
+
+def query_plan(config: Config) -> QueryPlan:
+    """The schedule of questions that the configuration asks for."""
+    polling = config.polling
+    return QueryPlan(first_after=polling.first_after, interval=polling.interval, give_up_after=polling.give_up_after)
+
+
+def _rules(config: Config, providers: Mapping[str, Provider]) -> dict[str, Rules]:
+    return {
+        name: Rules(
+            confirm=config.providers[name].confirm,
+            callback_id_is_task_id=provider.capabilities.callback_id_is_task_id,
+        )
+        for name, provider in providers.items()
+    }
+
+
+async def _callback_secrets(config: Config, ledger: SqliteLedger) -> tuple[str, ...]:
+    """The configured ones; on this machine alone, one that the ledger keeps will do."""
+    if config.callbacks.secrets:
+        return tuple(secret.get_secret_value() for secret in config.callbacks.secrets)
+    return (await ledger.setting("callback_secret", secrets.token_urlsafe(32)),)

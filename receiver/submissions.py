@@ -1,0 +1,103 @@
+"""/v1/submissions: the journal over HTTP, for submitters that are elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import timedelta
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from receiver.api import admitted, read_submission
+from receiver.bodies import known_fields, read_fields, text_field
+from receiver.ledger.base import OpenedAs
+from receiver.ledger.errors import UnknownTask
+from receiver.problems import invalid
+from receiver.runtime import Runtime
+from receiver.taskjson import record_json
+from submitter.errors import FieldProblem
+from submitter.journal import TaskKey
+
+_STATUS = {OpenedAs.TO_SEND: 201, OpenedAs.ALREADY: 200, OpenedAs.QUEUED: 202}
+
+
+async def open_submission(request: Request) -> Response:
+    """POST /v1/submissions: 201 with the callback URL, and the caller sends it.
+
+    200 (submitted before) and 202 (waits for a slot; the receiver sends it) carry no callback URL: nobody
+    else may send it. An opener that repeats its `Idempotency-Key` is answered as at first.
+    """
+    runtime = admitted(request)
+    submission = await read_submission(request, runtime)
+    opened_by = request.headers.get("idempotency-key", "")[:200] or None
+    opened = await runtime.journal.write_down(submission, opened_by=opened_by)
+    callback_url = None
+    if opened.outcome is OpenedAs.TO_SEND:
+        callback_url = runtime.journal.callback_url(submission.provider, submission.external_task_id)
+    return JSONResponse(
+        {"external_task_id": submission.external_task_id, "callback_url": callback_url},
+        status_code=_STATUS[opened.outcome],
+    )
+
+
+async def hear_answer(request: Request) -> Response:
+    """POST /v1/submissions/{id}/answer: the create's raw answer, which the receiver reads itself."""
+    runtime = admitted(request)
+    fields = await _fields(request, runtime, "http_status", "body_base64")
+    http_status = fields.get("http_status")
+    if not isinstance(http_status, int) or isinstance(http_status, bool) or not 100 <= http_status <= 599:
+        raise invalid([FieldProblem("http_status", "must be an HTTP status, 100 to 599")])
+    try:
+        body = base64.b64decode(text_field(fields, "body_base64"), validate=True)
+    except (binascii.Error, ValueError):
+        raise invalid([FieldProblem("body_base64", "must be base64")]) from None
+    await runtime.journal.hear(await _task_key(request, runtime), http_status, body)
+    return await _shown(request, runtime)
+
+
+async def hear_refusal(request: Request) -> Response:
+    """POST /v1/submissions/{id}/refusal: it was refused, or (`kind`) deferred or left unanswered."""
+    runtime = admitted(request)
+    fields = await _fields(request, runtime, "reason", "kind", "retry_after_seconds")
+    reason = text_field(fields, "reason")
+    key = await _task_key(request, runtime)
+    match fields.get("kind", "refused"):
+        case "refused":
+            await runtime.journal.refuse(key, reason)
+        case "deferred":
+            await runtime.journal.defer(key, reason, _after(fields))
+        case "unanswered":
+            await runtime.journal.unanswered(key, reason)
+        case _:
+            raise invalid([FieldProblem("kind", "must be refused, deferred or unanswered")])
+    return await _shown(request, runtime)
+
+
+async def _fields(request: Request, runtime: Runtime, *known: str) -> dict[str, Any]:
+    return known_fields(await read_fields(request, limit=runtime.config.api.max_body_bytes), *known)
+
+
+async def _task_key(request: Request, runtime: Runtime) -> TaskKey:
+    external_task_id = request.path_params["external_task_id"]
+    record = await runtime.ledger.record(external_task_id)
+    if record is None or record.task.provider not in runtime.providers:
+        raise UnknownTask(external_task_id)
+    return TaskKey(provider=record.task.provider, external_task_id=external_task_id)
+
+
+async def _shown(request: Request, runtime: Runtime) -> Response:
+    record = await runtime.ledger.record(request.path_params["external_task_id"])
+    if record is None:
+        raise UnknownTask(request.path_params["external_task_id"])
+    return JSONResponse(record_json(record))
+
+
+def _after(fields: dict[str, Any]) -> timedelta | None:
+    seconds = fields.get("retry_after_seconds")
+    if seconds is None:
+        return None
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= 86_400:
+        raise invalid([FieldProblem("retry_after_seconds", "must be a number of seconds, at most a day")])
+    return timedelta(seconds=seconds)

@@ -1,0 +1,94 @@
+"""The only loop and the only sleep: each duty has a lane of its own, and wakes when something of it is due."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import structlog
+
+from receiver.ledger.errors import LedgerError
+from submitter.moments import Moment
+
+log = structlog.get_logger("worker")
+
+LONGEST_SLEEP = 5.0  # seconds: another process (a tick) may change what is due
+BLOCKED_SLEEP = 0.5  # something is due and may not be done yet: a budget is spent, slots are taken
+AFTER_TROUBLE = 2.0  # before a failing store is tried again
+
+
+class Duty(Protocol):
+    """Something the worker does, batch by batch."""
+
+    async def run_once(self, now: Moment) -> Mapping[str, int]:
+        """One bounded batch; what was done, as counts."""
+
+    async def next_due_at(self) -> Moment | None:
+        """When there is something to do."""
+
+
+class Worker:
+    """Runs its duties side by side until it is told to stop: one that hangs delays no other."""
+
+    def __init__(self, duties: Sequence[Duty], *, clock: Callable[[], Moment]) -> None:
+        self._duties = duties
+        self._clock = clock
+        self._bells = [asyncio.Event() for _ in duties]
+        self._is_stopping = False
+
+    def wake(self) -> None:
+        """Something may be due before the worker thinks so."""
+        for bell in self._bells:
+            bell.set()
+
+    def stop(self) -> None:
+        """End each lane after the batch it is in."""
+        self._is_stopping = True
+        self.wake()
+
+    async def run(self) -> None:
+        """Work until stopped."""
+        async with asyncio.TaskGroup() as lanes:
+            for duty, bell in zip(self._duties, self._bells, strict=True):
+                lanes.create_task(self._lane(duty, bell), name=f"worker {type(duty).__name__}")
+
+    async def tick(self, seconds: float) -> dict[str, int]:
+        """Turns of every duty until nothing is left to do, or the seconds are up: for platforms without a worker."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        done: dict[str, int] = {"sent": 0, "asked": 0, "overdue": 0, "turns": 0}
+        while not self._is_stopping:
+            done["turns"] += 1
+            turns = await asyncio.gather(*(duty.run_once(self._clock()) for duty in self._duties))
+            for counts in turns:
+                for name, count in counts.items():
+                    done[name] += count
+            if loop.time() >= until or not any(any(counts.values()) for counts in turns):
+                break
+        return done
+
+    async def _lane(self, duty: Duty, bell: asyncio.Event) -> None:
+        """Trouble of the store is waited out; anything else is logged, and work goes on."""
+        while not self._is_stopping:
+            bell.clear()
+            try:
+                pause = await self._turn(duty)
+            except LedgerError as error:
+                log.warning("worker.waits", duty=type(duty).__name__, reason=str(error))
+                pause = AFTER_TROUBLE
+            except Exception:
+                log.exception("worker.stumbled", duty=type(duty).__name__)
+                pause = AFTER_TROUBLE
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(bell.wait(), pause)
+
+    async def _turn(self, duty: Duty) -> float:
+        """One batch if anything is due; how long to sleep after it."""
+        due = await duty.next_due_at()
+        until_due = LONGEST_SLEEP if due is None else (due - self._clock()) / 1000
+        if until_due > 0:
+            return min(until_due, LONGEST_SLEEP)
+        counts = await duty.run_once(self._clock())
+        return 0.0 if any(counts.values()) else BLOCKED_SLEEP
