@@ -67,6 +67,12 @@ def _merge_images(task: Task, report: StatusReport, *, is_proof: bool) -> Task:
     return replace(task, images=_filled(_completed(task.images, reported), reported, task.images_asked))
 
 
+def contradicts_images(known: tuple[TaskImage, ...], report: StatusReport) -> bool:
+    """Whether the report shows another image in a place that is known."""
+    paths = {image.index: _path(image.url) for image in known}
+    return any(paths.get(image.index, _path(image.url)) != _path(image.url) for image in report.images)
+
+
 def proven_images(report: StatusReport, known: tuple[TaskImage, ...]) -> tuple[TaskImage, ...]:
     """The report's images and no others, each with our copy of it where there is one."""
     return tuple(_as_known(image, known) for image in report.images)
@@ -74,7 +80,7 @@ def proven_images(report: StatusReport, known: tuple[TaskImage, ...]) -> tuple[T
 
 def _as_known(image: ResultImage, known: Iterable[TaskImage]) -> TaskImage:
     """The reported image, with our archived copy of it where it is the same image."""
-    copies = (each.archived for each in known if each.index == image.index and _is_same(each.url, image.url))
+    copies = (each.archived for each in known if each.index == image.index and _path(each.url) == _path(image.url))
     return TaskImage(index=image.index, url=image.url, watermark_url=image.watermark_url, archived=next(copies, None))
 
 
@@ -93,10 +99,6 @@ def _filled(first: tuple[TaskImage, ...], second: Iterable[TaskImage], most: int
     more = sorted((image for image in second if image.index not in taken), key=lambda image: image.index)
     room = len(more) if most is None else max(0, most - len(first))
     return tuple(sorted((*first, *more[:room]), key=lambda image: image.index))
-
-
-def _is_same(one: str, other: str) -> bool:
-    return _path(one) == _path(other)
 
 
 def _path(url: str) -> str:

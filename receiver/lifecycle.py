@@ -6,6 +6,7 @@ A report has a status and facts. The verdict judges the status; facts merge what
 - A status is applied only forwards; the same fact again is a duplicate, an older one is stale.
 - A final known by URL token alone may be overturned, once and audibly, by proof: an answer to our own
   question, or a signed callback. Proof itself is not overturned: what contradicts it is a counted conflict.
+- Two successes by token with different images are in doubt like opposite finals: one of them is forged.
 - A final in doubt is *held*: the task stays processing until a question is answered (`receiver.poller`).
 - A valid report revives what was refused or expired: the provider knows better than our deadline.
 """
@@ -17,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal, TypeAlias
 
-from receiver.facts import merge_facts, proven_images
+from receiver.facts import contradicts_images, merge_facts, proven_images
 from receiver.task import (
     EVENT_OF_STATE,
     FINAL_OF_STATE,
@@ -75,7 +76,8 @@ def decide(
     now: Moment,
 ) -> Decision:
     """The verdict on a report. `heard_before` is the best trust with which this very fact was heard already."""
-    repeats = heard_before is not None and (heard_before.is_proof or not trust.is_proof)
+    is_answer_awaited = task.held is not None and source is not Source.CALLBACK
+    repeats = heard_before is not None and (heard_before.is_proof or not trust.is_proof) and not is_answer_awaited
     known = merge_facts(task, report, source=source, is_proof=trust.is_proof)
     hearing = _Hearing(
         before=task,
@@ -137,7 +139,7 @@ def overdue(task: Task, *, rules: Rules, now: Moment) -> Decision | None:
     if task.is_at_rest:
         return None
     if task.held is not None and rules.confirm != "terminal" and _is_long_held(task, now):
-        return _told(_settled(task, task.held, SettledBy.CALLBACK, Trust.TOKEN, now), now)
+        return _told(_settled(task, task.held, SettledBy.CALLBACK, task.trust or Trust.TOKEN, now), now)
     if task.deadline_at <= now:
         return expire(task, _reason_of_silence(task), now=now)
     return None
@@ -157,10 +159,13 @@ class _Hearing:
     now: Moment
 
     def of_proof(self) -> Decision:
-        """The provider's own word on a task that is not settled: it ends any doubt, one way or the other."""
+        """The provider's own word on a task that is not settled: it ends any doubt, but for what is incomplete."""
         known = _undoubted(self.known)
         if self.report.is_final:
-            return self.settle(known)
+            if self.contradicts_held() and self.is_known_as_well():
+                return self.conclude(Verdict.CONFLICT, self.doubted(Doubt.OPPOSITE_FINALS))
+            doubt = self.doubt_of_completeness()
+            return self.settle(known) if doubt is None else self.hold(doubt)
         if self.before.held is not None:
             known = _without_unproven_images(known)  # the claim was not true, or not yet
         return self.advance(known)
@@ -169,7 +174,7 @@ class _Hearing:
         """A callback's word on a task that is not settled."""
         if not self.report.is_final:
             return self.advance(self.doubted(self.foreign_id()))
-        if self.before.held is not None and self.before.held is not self.report.status:
+        if self.contradicts_held():
             return self.conclude(Verdict.CONFLICT, self.doubted(Doubt.OPPOSITE_FINALS))
         doubt = self.doubt_of_final()
         return self.settle(self.known) if doubt is None else self.hold(doubt)
@@ -182,19 +187,22 @@ class _Hearing:
             return self.agree()
         if self.trust.is_proof and not self.before.is_proven:
             return self.overturn()
-        is_checkable = not self.before.is_proven and self.rules.confirm != "never"
-        return self.conclude(Verdict.CONFLICT, self.doubted(Doubt.OPPOSITE_FINALS if is_checkable else None))
+        doubt = Doubt.OPPOSITE_FINALS if self.is_checkable() else None
+        return self.conclude(Verdict.CONFLICT, self.doubted(doubt))
 
     def agree(self) -> Decision:
         """The same final again. Proof ends the doubt and may bring other images: then they replace."""
         if not self.trust.is_proof:
-            return self.conclude(self.repeated_or(Verdict.STALE), self.known)
+            doubt = Doubt.OTHER_IMAGES if self.shows_other_images() and self.is_checkable() else None
+            return self.conclude(self.repeated_or(Verdict.STALE), self.doubted(doubt))
+        if self.before.doubt is Doubt.OTHER_IMAGES and self.shows_other_images():
+            return self.overturn()
         verdict = Verdict.APPLIED if self.known.images != self.before.images else self.repeated_or(Verdict.STALE)
         trust = self.before.trust if self.before.is_proven else self.trust
         return self.conclude(verdict, replace(_undoubted(self.known), trust=trust))
 
     def overturn(self) -> Decision:
-        """Proof against a final known by token alone: `task.conflict`, then the true final."""
+        """Proof against what was known by token alone: `task.conflict`, then the true final."""
         status = ReportedStatus(self.report.status)
         images = proven_images(self.report, self.before.images) if status is ReportedStatus.SUCCEED else ()
         known = replace(self.known, images=images, images_proven=bool(images))
@@ -218,10 +226,11 @@ class _Hearing:
 
     def hold(self, doubt: Doubt) -> Decision:
         """A final in doubt: the task waits, processing, for the answer to a question."""
-        if self.before.held is not None:
+        if self.before.held is not None and (self.is_known_as_well() or not self.trust.is_proof):
             return self.conclude(Verdict.STALE, self.doubted(doubt))
         moved = _moved(self.doubted(doubt), TaskState.PROCESSING, self.now, self.report.message)
-        return self.conclude(Verdict.APPLIED, replace(moved, held=ReportedStatus(self.report.status)))
+        held = replace(moved, held=ReportedStatus(self.report.status), trust=self.trust)
+        return self.conclude(Verdict.APPLIED, held)
 
     def settle(self, known: Task) -> Decision:
         """A final that is believed."""
@@ -231,6 +240,23 @@ class _Hearing:
             Verdict.APPLIED, _settled(known, status, settled_by, self.trust, self.now, self.report.message)
         )
 
+    def contradicts_held(self) -> bool:
+        """Whether the task is held on the opposite final."""
+        return self.before.held is not None and self.before.held is not self.report.status
+
+    def is_known_as_well(self) -> bool:
+        """Whether the final that is held was signed, so that only an answer to our question weighs more."""
+        is_signed = self.before.trust is not None and self.before.trust.is_proof
+        return is_signed and self.source is Source.CALLBACK
+
+    def is_checkable(self) -> bool:
+        """Whether a contradiction of the known final is worth asking about."""
+        return not self.before.is_proven and self.rules.confirm != "never"
+
+    def shows_other_images(self) -> bool:
+        """Whether the report has another image in a place that is known."""
+        return contradicts_images(self.before.images, self.report)
+
     def doubt_of_final(self) -> Doubt | None:
         """Why this final, heard by URL token alone, must be checked by asking."""
         if self.rules.confirm == "never":
@@ -239,12 +265,16 @@ class _Hearing:
             return Doubt.UNCONFIRMED
         if self.before.doubt is Doubt.OPPOSITE_FINALS:
             return Doubt.OPPOSITE_FINALS
-        if self.report.status is ReportedStatus.SUCCEED:
-            if self.report.is_series:
-                return Doubt.SERIES
-            if len(self.known.images) < (self.known.images_asked or 1):
-                return Doubt.INCOMPLETE
-        return self.foreign_id()
+        return self.doubt_of_completeness() or self.foreign_id()
+
+    def doubt_of_completeness(self) -> Doubt | None:
+        """Callbacks, signed ones too, may carry part of a result only (wire.md §4): one question completes it."""
+        is_whole = self.source is not Source.CALLBACK or self.report.status is not ReportedStatus.SUCCEED
+        if is_whole or self.rules.confirm == "never":
+            return None
+        if self.report.is_series:
+            return Doubt.SERIES
+        return Doubt.INCOMPLETE if len(self.known.images) < (self.known.images_asked or 1) else None
 
     def foreign_id(self) -> Doubt | None:
         """Another id than the provider gave us, where the two should be one."""
@@ -275,7 +305,7 @@ class _Hearing:
         has_changed = after != self.before
         counted = _counted(after, verdict)
         raised = after.doubt is not None and (self.before.doubt is None or verdict is Verdict.CONFLICT)
-        ask_now = raised and not self.trust.is_proof
+        ask_now = raised and self.source is Source.CALLBACK
         if after.state is not self.before.state:
             return replace(_told(counted, self.now), verdict=verdict, ask_now=ask_now)
         task = replace(counted, version=self.before.version + has_changed)
@@ -321,7 +351,8 @@ def _rested(task: Task, state: TaskState, by: SettledBy, reason: str, now: Momen
 
 
 def _undoubted(task: Task) -> Task:
-    return replace(task, held=None, doubt=None, doubt_since=None)
+    trust = task.trust if task.is_settled else None
+    return replace(task, held=None, doubt=None, doubt_since=None, trust=trust)
 
 
 def _without_unproven_images(task: Task) -> Task:

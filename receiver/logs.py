@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+from typing import Literal, TextIO
 
 import structlog
 from structlog.typing import Processor
@@ -12,8 +12,9 @@ from structlog.typing import Processor
 Format = Literal["json", "console"]
 
 
-def configure_logs(*, format: Format, level: str) -> None:  # noqa: A002 - the configuration's own word
-    """Set up structlog and, through it, what uvicorn and other libraries log."""
+def configure_logs(*, format: Format, level: str, stream: TextIO | None = None) -> None:  # noqa: A002 - the key's name
+    """Set up structlog and, through it, what uvicorn and other libraries log: on standard error, or a stream."""
+    stream = sys.stderr if stream is None else stream
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -24,14 +25,14 @@ def configure_logs(*, format: Format, level: str) -> None:  # noqa: A002 - the c
     renderers: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if format == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -61,6 +61,7 @@ class Doubt(StrEnum):
     INCOMPLETE = "incomplete"  # a success with fewer images than asked
     SERIES = "series"  # callbacks carry part of a series only (wire.md §4)
     FOREIGN_ID = "foreign_id"
+    OTHER_IMAGES = "other_images"  # two successes by URL token that show different images
     UNCONFIRMED = "unconfirmed"  # any final, where the account says confirm = "terminal"
 
 

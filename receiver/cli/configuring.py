@@ -1,0 +1,112 @@
+"""config show | check, and migrate."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import typer
+from pydantic import BaseModel, SecretStr
+
+from receiver.boot import not_acted_on, problems_at_boot, public_url_of, sqlite_path
+from receiver.cli.options import ConfigOption, JsonOption, load
+from receiver.cli.output import out, print_json
+from receiver.config import Config
+from receiver.configerrors import ConfigError
+from receiver.ledger.errors import LedgerLocked
+from receiver.ledger.sqlite import SqliteLedger, SqliteReader
+from submitter.submit import system_clock
+
+app = typer.Typer(help="Look at the configuration in force.", no_args_is_help=True)
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print every key with the value in force; secrets are masked."""
+    settings = load(context, config)
+    if as_json:
+        print_json(shown(settings))
+        return
+    for key, value in _flat(shown(settings)):
+        out.print(f"{key} = {value!r}", markup=False)
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check everything that 'serve' would, and say what is wrong and how to mend it."""
+    settings = load(context, config)
+    problems = problems_at_boot(settings, os.environ)
+    notes = not_acted_on(settings)
+    if as_json and not problems:
+        print_json({"ok": True, "notes": notes})
+        return
+    if problems:
+        raise ConfigError(problems)
+    for each in notes:
+        out.print(f"note: {each}", style="yellow", markup=False)
+    accounts = ", ".join(sorted(settings.providers)) or "none yet"
+    out.print(f"ok: callbacks go to {public_url_of(settings)}, accounts: {accounts}", markup=False)
+
+
+def migrate(
+    context: typer.Context,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the ledger, or bring it up to this version. 'serve' does it too."""
+    settings = load(context, config)
+    asyncio.run(_migrate(settings))
+    path = str(sqlite_path(settings))
+    if as_json:
+        print_json({"ledger": path, "current": True})
+    else:
+        out.print(f"{path} is up to date", markup=False)
+
+
+async def _migrate(config: Config) -> None:
+    path = sqlite_path(config)
+    try:
+        ledger = await SqliteLedger.open(path, now=system_clock(), lock_wait=config.ledger.lock_wait)
+    except LedgerLocked:
+        reader = await SqliteReader.open(path)  # raises LedgerOutdated unless its holder has migrated it
+        await reader.aclose()
+    else:
+        await ledger.aclose()
+
+
+def shown(value: Any) -> Any:
+    """The configuration as JSON in its own words, with every secret masked."""
+    if isinstance(value, SecretStr):
+        return "********"
+    if isinstance(value, BaseModel):
+        texts = value.model_dump(mode="json")
+        return {
+            name: shown(each)
+            if isinstance(each := getattr(value, name), BaseModel | dict | tuple | SecretStr)
+            else texts[name]
+            for name in type(value).model_fields
+        }
+    if isinstance(value, dict):
+        return {name: shown(each) for name, each in value.items()}
+    if isinstance(value, tuple):
+        return [shown(each) for each in value]
+    return value
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    lines: list[tuple[str, Any]] = []
+    for name, each in value.items():
+        if isinstance(each, dict) and each:
+            lines += _flat(each, f"{prefix}{name}.")
+        else:
+            lines.append((prefix + name, each))
+    return lines

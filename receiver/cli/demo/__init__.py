@@ -1,0 +1,1 @@
+"""The demo: what is submitted (plan), how it runs (run), and what it shows (report)."""

@@ -1,0 +1,113 @@
+"""Where commands that write go: the running receiver, or one of their own for the moment."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+
+from receiver.app import create_app
+from receiver.boot import sqlite_path
+from receiver.cli.output import MISUSED, CommandError, note
+from receiver.config import Config
+from receiver.ledger.errors import LedgerLocked
+from receiver.ledger.sqlite.lock import holder_of
+from receiver.runtime import Runtime
+
+TIMEOUT = 60.0  # seconds: a create waits for the provider
+
+
+@asynccontextmanager
+async def desk(config: Config, *, with_worker: bool = False) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of /v1: through the process that holds the ledger, else through a receiver in this process.
+
+    Raises CommandError where another process holds the ledger and cannot be reached.
+    """
+    runtime = await _own_runtime(config)
+    if runtime is None:
+        async with await _holders_client(config) as client:
+            yield client
+        return
+    app = create_app(runtime, with_worker=with_worker)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://localhost", headers=_key_header(runtime.config), timeout=TIMEOUT
+        ) as client:
+            yield client
+
+
+async def ask(client: httpx.AsyncClient, method: str, path: str, **options: Any) -> dict[str, Any]:
+    """The JSON answer. Raises CommandError with the problem's own words."""
+    response = await client.request(method, path, **options)
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise CommandError(f"{path} answered HTTP {response.status_code} without JSON: is it a hookledger receiver?")
+    if response.is_success:
+        return answer
+    code = MISUSED if response.status_code == 422 else 1
+    raise CommandError(str(answer.get("detail", f"HTTP {response.status_code}")), code=code)
+
+
+async def _own_runtime(config: Config) -> Runtime | None:
+    """A receiver in this process, or None where another one answers for the ledger."""
+    try:
+        return await Runtime.open(_for_ourselves(config, timedelta(0)))
+    except LedgerLocked as locked:
+        if locked.holder is not None:
+            return None
+    # Held by another command, or by one that is about to leave its address: wait a little.
+    try:
+        return await Runtime.open(_for_ourselves(config, config.ledger.lock_wait))
+    except LedgerLocked as locked:
+        if locked.holder is None:
+            raise
+        return None
+
+
+async def _holders_client(config: Config) -> httpx.AsyncClient:
+    path = sqlite_path(config)
+    for _ in range(2):
+        holder = _holder(config)
+        if holder is not None:
+            client = httpx.AsyncClient(base_url=holder, headers=_key_header(config), timeout=TIMEOUT)
+            try:
+                await client.get("/livez")
+            except httpx.HTTPError:
+                await client.aclose()
+            else:
+                note(f"through the receiver at {holder}")
+                return client
+        await asyncio.sleep(0.2)
+    raise CommandError(
+        f"{path} is in use by another process that does not answer: stop it and run this again, or start "
+        "'hookledger serve' there and this command goes through it",
+        code=MISUSED,
+    )
+
+
+def _holder(config: Config) -> str | None:
+    return holder_of(sqlite_path(config))[1]
+
+
+def _for_ourselves(config: Config, lock_wait: timedelta) -> Config:
+    """The same receiver, reachable by this process alone, which makes itself a key."""
+    return config.model_copy(
+        update={
+            "api": config.api.model_copy(update={"keys": (SecretStr(secrets.token_urlsafe(24)),)}),
+            "ledger": config.ledger.model_copy(update={"lock_wait": lock_wait}),
+        }
+    )
+
+
+def _key_header(config: Config) -> dict[str, str]:
+    return {"Authorization": f"Bearer {config.api.keys[0].get_secret_value()}"} if config.api.keys else {}

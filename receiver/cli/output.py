@@ -1,0 +1,75 @@
+"""How commands speak: tables or JSON on standard output, one message on standard error, three exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import httpx
+from rich.console import Console
+
+from receiver.configerrors import ConfigError
+from receiver.ledger.errors import LedgerError, LedgerUnusable
+from submitter.errors import InvalidRequest, SubmitterError
+
+FAILED = 1
+MISUSED = 2
+TRACEBACK_VARIABLE = "HOOKLEDGER_TRACEBACK"
+
+# rich honours NO_COLOR and leaves colours out where nobody looks.
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+class CommandError(Exception):
+    """The command cannot go on; the message says why and what to do."""
+
+    def __init__(self, message: str, *, code: int = FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def print_json(value: Any) -> None:
+    """One JSON document, for programs."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def note(message: str) -> None:
+    """A word to the person, out of the way of the output."""
+    err.print(message, style="dim", markup=False)
+
+
+def run_safely(command: Callable[[], Any]) -> NoReturn:
+    """Run, and turn what is raised into a message and an exit code. Nobody is shown a traceback unasked."""
+    try:
+        command()
+    except ConfigError as error:
+        _fail("the configuration cannot be used:\n  " + str(error).replace("\n", "\n  "), MISUSED)
+    except (LedgerUnusable, InvalidRequest) as error:
+        _fail(str(error), MISUSED)
+    except CommandError as error:
+        _fail(str(error), error.code)
+    except (LedgerError, SubmitterError) as error:
+        _fail(str(error), FAILED)
+    except httpx.HTTPError as error:
+        _fail(f"{type(error).__name__}: {error}", FAILED)
+    except KeyboardInterrupt:
+        _fail("interrupted", FAILED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # a pager was closed: that is no error
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        _fail(
+            f"a fault of hookledger's own: {type(error).__name__}: {error} ({TRACEBACK_VARIABLE}=1 shows where)", FAILED
+        )
+    sys.exit(0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    err.print("error:", style="bold red", end=" ")
+    err.print(message, markup=False)
+    sys.exit(code)

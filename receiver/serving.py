@@ -1,0 +1,90 @@
+"""The receiver behind a socket: uvicorn, its signals, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+
+from receiver.boot import not_acted_on, public_url_of
+from receiver.config import Config
+from receiver.runtime import Runtime
+
+log = structlog.get_logger("serve")
+
+DRAIN_SECONDS = 20  # for requests in progress; a create in flight is waited for by its own time-out
+BACKLOG = 2_048
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that tells the receiver at once that it is stopping, so that waiting requests end."""
+
+    def __init__(self, app: Starlette, *, begin_stopping: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,  # it would print the callback's path, which is a secret
+                server_header=False,
+                timeout_graceful_shutdown=DRAIN_SECONDS,
+                backlog=BACKLOG,
+            )
+        )
+        self.is_listening = asyncio.Event()
+        self._begin_stopping = begin_stopping
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, and says when it is done."""
+        await super().startup(sockets)
+        self.is_listening.set()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGINT or SIGTERM, or a call of our own."""
+        self._begin_stopping()
+        super().handle_exit(sig, frame)
+
+
+async def serve(app: Starlette, runtime: Runtime, listener: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what is in progress. Exits as if nothing had happened."""
+    # Uvicorn raises the signal again once it is done: by then it has been obeyed.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: None)
+    server = Server(app, begin_stopping=runtime.begin_stopping)
+    announcing = asyncio.create_task(_announce(server, runtime.config, listener))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        announcing.cancel()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening address, taken before the ledger is. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+async def _announce(server: Server, config: Config, listener: socket.socket) -> None:
+    await server.is_listening.wait()
+    host, port = listener.getsockname()[:2]
+    log.info(
+        "receiver.listening",
+        address=f"{host}:{port}",
+        public_url=public_url_of(config),
+        providers=sorted(config.providers),
+        ledger=config.ledger.url.rpartition("@")[2],
+    )
+    for reason in not_acted_on(config):
+        log.warning("config.not_acted_on", reason=reason)
