@@ -18,9 +18,10 @@ from receiver.runtime import Runtime
 from receiver.task import Record, SettledBy, TaskState
 from receiver.taskjson import record_json, task_json
 from submitter.errors import FieldProblem
+from submitter.ids import check_external_task_id, new_external_task_id
 from submitter.journal import Submission
 from submitter.moments import iso
-from submitter.request import check_external_task_id, new_external_task_id, read_request
+from submitter.request import read_request
 
 LONGEST_WAIT = 25.0  # seconds: most platforms' proxies cut a request at 30
 LONGEST_TICK = 25.0

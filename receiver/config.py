@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -21,26 +20,10 @@ from pydantic import (
 
 from receiver.configerrors import ConfigError, ConfigProblem, problems_in
 from receiver.configsources import Layer, read_environment, read_flags, read_toml
-from submitter.settings import BASE_URLS, Duration, ProviderSettings
+from submitter.settings import BASE_URLS, Duration, ProviderSettings, Secrets, Texts, listed
 from submitter.signatures import key_of
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-
-
-def _listed(value: object) -> object:
-    """A list from the environment: JSON, or values between commas."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except ValueError as error:
-            raise ValueError("starts like a JSON list and is none") from error
-    return [part.strip() for part in value.split(",") if part.strip()]
-
-
-Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_listed)]
 
 
 class _Table(BaseModel):
@@ -93,14 +76,14 @@ class ApiConfig(_Table):
 class MetricsConfig(_Table):
     """Who may read the metrics."""
 
-    public: bool = Field(default=False, description="answer /metrics without a key")
+    public: bool = Field(default=False, description="answer /metrics without a key; not served yet")
 
 
 class PollingConfig(_Table):
     """Asking about tasks that nobody called back about."""
 
     enabled: bool = Field(default=True, description="ask at all; without it a lost callback costs its task")
-    learn: bool = Field(default=True, description="learn how long tasks take, and ask by that")
+    learn: bool = Field(default=True, description="learn how long tasks take, and ask by that; not learned yet")
     first_after: Duration = Field(timedelta(seconds=90), description="ask about a silent task for the first time")
     interval: Duration = Field(timedelta(seconds=25), description="ask again; ever more seldom after six times")
     give_up_after: Duration = Field(timedelta(hours=24), description="a task that is silent for so long expires")
@@ -127,21 +110,25 @@ class DestinationConfig(_Table):
 class GatewayConfig(_Table):
     """The Kling wire, served from the ledger."""
 
-    answer_within: Duration = Field(timedelta(seconds=10), description="how long a create waits for the provider")
-    private_callbacks: bool = Field(default=False, description="let a client's callback_url be a private address")
+    answer_within: Duration = Field(
+        timedelta(seconds=10), description="how long a create waits for the provider; not served yet"
+    )
+    private_callbacks: bool = Field(
+        default=False, description="let a client's callback_url be a private address; not served yet"
+    )
 
 
 class ArchiveConfig(_Table):
     """Copies of the result images."""
 
-    url: str = Field("", description="file:///path, s3://bucket, gs:// or az://; empty keeps none")
+    url: str = Field("", description="file:///path, s3://bucket, gs:// or az://; empty keeps none; not copied yet")
 
 
 class RetentionConfig(_Table):
     """How long the ledger remembers."""
 
-    tasks: Duration = Field(timedelta(days=90), description="tasks at rest")
-    reports: Duration = Field(timedelta(days=30), description="what was heard of tasks at rest")
+    tasks: Duration = Field(timedelta(days=90), description="tasks at rest; not pruned yet")
+    reports: Duration = Field(timedelta(days=30), description="what was heard of tasks at rest; not pruned yet")
 
 
 class LoggingConfig(_Table):
@@ -165,7 +152,7 @@ class Config(_Table):
     metrics: MetricsConfig = MetricsConfig()
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
     polling: PollingConfig = PollingConfig()
-    destinations: Annotated[tuple[DestinationConfig, ...], BeforeValidator(_listed)] = ()
+    destinations: Annotated[tuple[DestinationConfig, ...], BeforeValidator(listed)] = ()
     gateway: GatewayConfig = GatewayConfig()
     archive: ArchiveConfig = ArchiveConfig()
     retention: RetentionConfig = RetentionConfig()

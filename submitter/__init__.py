@@ -14,9 +14,10 @@ from submitter.errors import (
     Unanswered,
     Unreadable,
 )
+from submitter.ids import new_external_task_id
 from submitter.journal import HttpJournal, Journal, Submission, TaskKey
 from submitter.report import ReportedStatus, ResultImage, StatusReport, fingerprint
-from submitter.request import ImageGenerationRequest, OmniImageRequest, new_external_task_id
+from submitter.request import ImageGenerationRequest, OmniImageRequest
 from submitter.settings import ProviderSettings
 from submitter.signatures import BadSignature
 from submitter.submit import Submitted, Submitter

@@ -1,4 +1,4 @@
-"""What can be asked for: the two endpoints' requests with every documented field, and the ids we mint.
+"""What can be asked for: the two endpoints' requests with every documented field.
 
 The limits are the documented ones of wire.md §2. What one provider accepts and another does not is that
 provider's `problems_with`; here stands only what holds for all of them.
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
@@ -17,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from submitter.errors import FieldProblem, InvalidRequest
 from submitter.inputimage import problem_with_image
-from submitter.moments import Moment
 
 Endpoint: TypeAlias = Literal["omni-image", "generations"]
 
@@ -28,8 +25,6 @@ SERIES_MOST = 9
 
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PROMPT)]
 _OUR_SIDE = {"callback_url", "external_task_id"}
-_EXTERNAL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 class _Part(BaseModel):
@@ -154,25 +149,6 @@ def request_digest(endpoint: str, fields: Mapping[str, Any]) -> bytes:
     """32 bytes that are the same for the same request, whatever the order of its keys."""
     canonical = json.dumps([endpoint, fields], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).digest()
-
-
-def new_external_task_id(*, now: Moment) -> str:
-    """`t_` and 26 characters of Crockford's base 32: 48 bits of time, then 80 random bits (a ULID).
-
-    Ids minted later sort later, so a ledger's index grows at its end. A letter comes first because one
-    gateway reads a leading number as its own row id (wire.md §2).
-    """
-    number = (now & (1 << 48) - 1) << 80 | secrets.randbits(80)
-    return "t_" + "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
-
-
-def check_external_task_id(external_task_id: str) -> str:
-    """The id itself. Raises InvalidRequest unless it is 1 to 64 of `[A-Za-z0-9_-]` and not `probe`."""
-    if _EXTERNAL_ID.fullmatch(external_task_id) is None:
-        raise InvalidRequest([FieldProblem("external_task_id", "must be 1 to 64 of the characters A-Z a-z 0-9 _ -")])
-    if external_task_id == "probe":
-        raise InvalidRequest([FieldProblem("external_task_id", "'probe' is reserved: choose another id")])
-    return external_task_id
 
 
 def _checked_image(image: str) -> str:

@@ -16,6 +16,7 @@ from pydantic import (
     SecretStr,
     model_validator,
 )
+from pydantic_core import from_json
 
 from submitter.signatures import key_of
 
@@ -46,10 +47,10 @@ def parse_duration(text: object) -> object:
 
 
 def show_duration(duration: timedelta) -> str:
-    """The shortest exact text that `parse_duration` reads back."""
+    """The text that `parse_duration` reads back, in the largest unit that fits; a day is said as 24h."""
     whole = duration // timedelta(milliseconds=1)
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
-        if whole and whole % size == 0:
+        if whole and whole % size == 0 and (unit != "d" or whole >= 2 * size):
             return f"{whole // size}{unit}"
     return "0s" if whole == 0 else f"{whole}ms"
 
@@ -60,6 +61,22 @@ Duration = Annotated[
     Field(ge=timedelta(0)),
     PlainSerializer(show_duration, return_type=str),
 ]
+
+
+def listed(value: object) -> object:
+    """A list from the environment: JSON, or values between commas."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return from_json(value)
+        except ValueError as error:
+            raise ValueError("starts like a JSON list and is none") from error
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(listed)]
+Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(listed)]
 
 
 def is_loopback(host: str | None) -> bool:
@@ -79,11 +96,11 @@ class Flags(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    query_by_external_id: bool | None = None
-    list_query: bool | None = None
-    batch_query: bool | None = None
-    callback_id_is_task_id: bool | None = None
-    extra_models: tuple[str, ...] = ()
+    query_by_external_id: bool | None = Field(default=None, description="a task is found by our id")
+    list_query: bool | None = Field(default=None, description="there is a list of tasks")
+    batch_query: bool | None = Field(default=None, description="several tasks can be asked about at once")
+    callback_id_is_task_id: bool | None = Field(default=None, description="callbacks carry the create answer's id")
+    extra_models: Texts = Field(default=(), description="models beyond those the adapter knows")
 
 
 class ProviderSettings(BaseModel):
@@ -91,17 +108,20 @@ class ProviderSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Kind
-    base_url: str = ""
-    api_key: SecretStr | None = None
-    access_key: str | None = None
-    secret_key: SecretStr | None = None
-    webhook_secrets: tuple[SecretStr, ...] = ()
-    require_signature: bool = False
-    confirm: Confirm = "doubt"
-    slots: int | None = Field(default=None, ge=1)
-    timeout: Duration = timedelta(seconds=30)
-    flags: Flags = Flags()
+    kind: Kind = Field(description="cometapi, kling or powertokens; not needed where the account is called so")
+    base_url: str = Field(default="", description="the gateway's address; each kind has its own")
+    api_key: SecretStr | None = Field(default=None, description="the bearer key")
+    access_key: str | None = Field(default=None, description="Kling's, with secret_key, in place of an API key")
+    secret_key: SecretStr | None = Field(default=None, description="signs Kling's tokens")
+    webhook_secrets: Secrets = Field(default=(), description="whsec_…: callbacks signed with one of them are proof")
+    require_signature: bool = Field(default=False, description="refuse callbacks that are not signed")
+    confirm: Confirm = Field(
+        default="doubt",
+        description="which finals heard by URL token alone are confirmed by asking: never, doubt or terminal (all)",
+    )
+    slots: int | None = Field(default=None, ge=1, description="images in flight at once; more wait their turn")
+    timeout: Duration = Field(default=timedelta(seconds=30), description="how long an answer may take")
+    flags: Flags = Field(default=Flags(), description="what the wire leaves open, set for this account")
 
     @property
     def origin(self) -> str:

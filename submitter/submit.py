@@ -11,12 +11,12 @@ from typing import Self, TypeVar
 
 from submitter.client import Answer, ProviderClient
 from submitter.errors import Deferred, InvalidRequest, Refusal, Refused, Unanswered, Unreadable
+from submitter.ids import check_external_task_id, new_external_task_id
 from submitter.journal import Journal, Submission
 from submitter.moments import Moment
 from submitter.report import StatusReport
-from submitter.request import Endpoint, ImageRequest, check_external_task_id, new_external_task_id
+from submitter.request import Endpoint, ImageRequest
 from submitter.settings import ProviderSettings
-
 
 T = TypeVar("T")
 
