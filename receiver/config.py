@@ -110,12 +110,8 @@ class DestinationConfig(_Table):
 class GatewayConfig(_Table):
     """The Kling wire, served from the ledger."""
 
-    answer_within: Duration = Field(
-        timedelta(seconds=10), description="how long a create waits for the provider; not served yet"
-    )
-    private_callbacks: bool = Field(
-        default=False, description="let a client's callback_url be a private address; not served yet"
-    )
+    answer_within: Duration = Field(timedelta(seconds=10), description="how long a create waits; not served yet")
+    private_callbacks: bool = Field(default=False, description="let clients name private callback_urls; not served yet")
 
 
 class ArchiveConfig(_Table):

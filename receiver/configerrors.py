@@ -98,8 +98,14 @@ def _origin(path: list[str], layers: Sequence[Origins]) -> str:
     for length in range(len(path), 0, -1):
         for layer in reversed(layers):
             if _says(layer.values, path[:length]):
-                return layer.origins.get(".".join(path[:length]), layer.origin)
+                return _origin_in(layer, ".".join(path[:length]))
     return ""
+
+
+def _origin_in(layer: Origins, key: str) -> str:
+    """Where this key, or the first one below it, came from."""
+    below = (origin for known, origin in layer.origins.items() if known == key or known.startswith(f"{key}."))
+    return next(below, layer.origin)
 
 
 def _says(values: Any, path: Sequence[str]) -> bool:

@@ -42,6 +42,6 @@ def configure_logs(*, format: Format, level: str, stream: TextIO | None = None) 
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    # These print whole URLs, and a callback URL is a secret.
-    for name in ("httpx", "httpcore", "uvicorn.access"):
+    # Some of these print whole URLs, and a callback URL is a secret; uvicorn's start and end we tell ourselves.
+    for name in ("httpx", "httpcore", "uvicorn.access", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)

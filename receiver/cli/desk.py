@@ -18,8 +18,10 @@ from receiver.cli.output import MISUSED, CommandError, note
 from receiver.config import Config
 from receiver.ledger.errors import LedgerLocked
 from receiver.ledger.sqlite.lock import holder_of
+from receiver.logs import configure_logs
 from receiver.runtime import Runtime
 
+IN_PROCESS = "http://localhost"
 TIMEOUT = 60.0  # seconds: a create waits for the provider
 
 
@@ -29,18 +31,25 @@ async def desk(config: Config, *, with_worker: bool = False) -> AsyncIterator[ht
 
     Raises CommandError where another process holds the ledger and cannot be reached.
     """
+    configure_logs(format="console", level="warning")
     runtime = await _own_runtime(config)
     if runtime is None:
-        async with await _holders_client(config) as client:
+        holder = await _answering_holder(config)
+        note(f"through the receiver at {holder}")
+        async with httpx.AsyncClient(base_url=holder, headers=_key_header(config), timeout=TIMEOUT) as client:
             yield client
         return
     app = create_app(runtime, with_worker=with_worker)
-    async with app.router.lifespan_context(app):
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(
-            transport=transport, base_url="http://localhost", headers=_key_header(runtime.config), timeout=TIMEOUT
-        ) as client:
-            yield client
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app),
+            base_url=IN_PROCESS,
+            headers=_key_header(runtime.config),
+            timeout=TIMEOUT,
+        ) as client,
+    ):
+        yield client
 
 
 async def ask(client: httpx.AsyncClient, method: str, path: str, **options: Any) -> dict[str, Any]:
@@ -74,20 +83,15 @@ async def _own_runtime(config: Config) -> Runtime | None:
         return None
 
 
-async def _holders_client(config: Config) -> httpx.AsyncClient:
+async def _answering_holder(config: Config) -> str:
+    """The address of the process that holds the ledger, if it answers. Raises CommandError."""
     path = sqlite_path(config)
-    for _ in range(2):
-        holder = _holder(config)
-        if holder is not None:
-            client = httpx.AsyncClient(base_url=holder, headers=_key_header(config), timeout=TIMEOUT)
-            try:
-                await client.get("/livez")
-            except httpx.HTTPError:
-                await client.aclose()
-            else:
-                note(f"through the receiver at {holder}")
-                return client
-        await asyncio.sleep(0.2)
+    async with httpx.AsyncClient(timeout=5) as client:
+        for pause in (0.2, 0.5, 0.0):
+            _, address = holder_of(path)
+            if address is not None and await _is_alive(client, address):
+                return address
+            await asyncio.sleep(pause)
     raise CommandError(
         f"{path} is in use by another process that does not answer: stop it and run this again, or start "
         "'hookledger serve' there and this command goes through it",
@@ -95,8 +99,11 @@ async def _holders_client(config: Config) -> httpx.AsyncClient:
     )
 
 
-def _holder(config: Config) -> str | None:
-    return holder_of(sqlite_path(config))[1]
+async def _is_alive(client: httpx.AsyncClient, address: str) -> bool:
+    try:
+        return (await client.get(f"{address}/livez")).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def _for_ourselves(config: Config, lock_wait: timedelta) -> Config:

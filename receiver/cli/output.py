@@ -17,10 +17,11 @@ from submitter.errors import InvalidRequest, SubmitterError
 
 FAILED = 1
 MISUSED = 2
+WIDTH_WHERE_NOBODY_LOOKS = 160  # a pipe has no width: tables are not to be cut there
 TRACEBACK_VARIABLE = "HOOKLEDGER_TRACEBACK"
 
 # rich honours NO_COLOR and leaves colours out where nobody looks.
-out = Console(soft_wrap=True, highlight=False)
+out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else WIDTH_WHERE_NOBODY_LOOKS)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 

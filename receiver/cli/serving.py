@@ -46,7 +46,6 @@ def tick(
 ) -> None:
     """One bounded pass of the worker: send, ask and expire what is due."""
     settings = load(context, config)
-    configure_logs(format=settings.logging.format, level=settings.logging.level)
     done = asyncio.run(_tick(settings, seconds))
     if as_json:
         print_json(done)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from receiver.cli.desk import TIMEOUT, ask, desk
+from receiver.cli.desk import IN_PROCESS, TIMEOUT, ask, desk
 from receiver.cli.options import ConfigOption, JsonOption, load
 from receiver.cli.output import FAILED, MISUSED, CommandError, err, note, out, print_json
 from receiver.config import Config
@@ -76,7 +76,7 @@ def submit(
 
 async def _submit_here(config: Config, asked: dict[str, Any], wait: float) -> dict[str, Any]:
     async with desk(config, with_worker=wait > 0) as client:
-        if str(client.base_url) == "http://localhost":
+        if client.base_url == IN_PROCESS:
             note("no receiver runs on this ledger: callbacks are missed until 'serve' runs, then asked for")
         task = await ask(client, "POST", "/v1/tasks", json=asked)
         return await _awaited(client, task, wait)

@@ -148,15 +148,14 @@ async def _read(config: Config, look: Callable[[SqliteReader], Awaitable[T]]) ->
 
 def _table(tasks: list[Task]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("task", "provider", "state", "by", "trust", "images", "queries", "created", "message"):
-        table.add_column(column, overflow="fold" if column == "message" else "ellipsis", no_wrap=column != "message")
+    for column in ("task", "provider", "state", "by", "images", "queries", "created", "message"):
+        table.add_column(column, overflow="fold", no_wrap=column in {"task", "state"})
     for task in tasks:
         table.add_row(
             task.external_task_id,
             task.provider,
             f"[{COLOURS.get(task.state, 'cyan')}]{task.state}[/]",
             task.settled_by or "",
-            task.trust or "",
             str(len(task.images)),
             str(task.queries),
             iso(task.created_at)[:19].replace("T", " "),

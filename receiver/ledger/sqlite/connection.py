@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -21,20 +22,28 @@ _STORE_TROUBLE = frozenset({5, 6, 7, 8, 10, 11, 13, 14, 15, 26})
 
 
 async def connect_writer(path: Path) -> aiosqlite.Connection:
-    """The connection that writes and checkpoints: the only one that does (design §4)."""
-    connection = await aiosqlite.connect(path, isolation_level=None, cached_statements=256)
-    await in_thread(connection, _prepare_writer)
-    return connection
+    """The connection that writes and checkpoints: the only one that does (design §4). Raises sqlite3.Error."""
+    return await _connect(str(path), _prepare_writer)
 
 
 async def connect_reader(path: Path) -> aiosqlite.Connection:
     """A connection that can only read. Raises LedgerUnavailable where there is no database."""
-    uri = f"file:{quote(str(path))}?mode=ro"
     try:
-        connection = await aiosqlite.connect(uri, uri=True, isolation_level=None, cached_statements=256)
+        return await _connect(f"file:{quote(str(path))}?mode=ro", _prepare_reader)
     except sqlite3.OperationalError as error:
         raise LedgerUnavailable(f"no ledger at {path} ({error}): 'hookledger serve' or 'migrate' makes one") from error
-    await in_thread(connection, _prepare_reader)
+
+
+async def _connect(target: str, prepare: Callable[[sqlite3.Connection], None]) -> aiosqlite.Connection:
+    is_uri = target.startswith("file:")
+    # A connect that fails leaves aiosqlite's thread behind, which then speaks to a closed loop: try it plainly first.
+    await asyncio.to_thread(lambda: sqlite3.connect(target, uri=is_uri).close())
+    connection = await aiosqlite.connect(target, uri=is_uri, isolation_level=None, cached_statements=256)
+    try:
+        await in_thread(connection, prepare)
+    except BaseException:
+        await connection.close()
+        raise
     return connection
 
 
