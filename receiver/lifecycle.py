@@ -76,7 +76,7 @@ def decide(
     now: Moment,
 ) -> Decision:
     """The verdict on a report. `heard_before` is the best trust with which this very fact was heard already."""
-    is_answer_awaited = task.held is not None and source is not Source.CALLBACK
+    is_answer_awaited = task.held is not None and source is Source.QUERY
     repeats = heard_before is not None and (heard_before.is_proof or not trust.is_proof) and not is_answer_awaited
     known = merge_facts(task, report, source=source, is_proof=trust.is_proof)
     hearing = _Hearing(
@@ -138,9 +138,10 @@ def overdue(task: Task, *, rules: Rules, now: Moment) -> Decision | None:
     """What time alone makes of a task: it expires, or settles on a held final that nobody answered about."""
     if task.is_at_rest:
         return None
-    if task.held is not None and rules.confirm != "terminal" and _is_long_held(task, now):
+    is_time_up = task.deadline_at <= now
+    if task.held is not None and rules.confirm != "terminal" and (is_time_up or _is_long_held(task, now)):
         return _told(_settled(task, task.held, SettledBy.CALLBACK, task.trust or Trust.TOKEN, now), now)
-    if task.deadline_at <= now:
+    if is_time_up:
         return expire(task, _reason_of_silence(task), now=now)
     return None
 
@@ -166,9 +167,15 @@ class _Hearing:
                 return self.conclude(Verdict.CONFLICT, self.doubted(Doubt.OPPOSITE_FINALS))
             doubt = self.doubt_of_completeness()
             return self.settle(known) if doubt is None else self.hold(doubt)
-        if self.before.held is not None:
-            known = _without_unproven_images(known)  # the claim was not true, or not yet
-        return self.advance(known)
+        if self.before.held is None:
+            return self.advance(known)
+        if not self.answers_a_claim():
+            return self.advance(self.known)
+        return self.advance(_without_unproven_images(known))  # it was not true, or not yet
+
+    def answers_a_claim(self) -> bool:
+        """Only a query does, and with a known word: the create's answer and late callbacks speak of before."""
+        return self.source is Source.QUERY and isinstance(self.report.status, ReportedStatus)
 
     def of_token(self) -> Decision:
         """A callback's word on a task that is not settled."""
@@ -229,7 +236,8 @@ class _Hearing:
         if self.before.held is not None and (self.is_known_as_well() or not self.trust.is_proof):
             return self.conclude(Verdict.STALE, self.doubted(doubt))
         moved = _moved(self.doubted(doubt), TaskState.PROCESSING, self.now, self.report.message)
-        held = replace(moved, held=ReportedStatus(self.report.status), trust=self.trust)
+        since = self.now if self.before.held is None else moved.doubt_since
+        held = replace(moved, held=ReportedStatus(self.report.status), trust=self.trust, doubt_since=since)
         return self.conclude(Verdict.APPLIED, held)
 
     def settle(self, known: Task) -> Decision:

@@ -85,6 +85,8 @@ def _upstream_error(http_status: int, message: str) -> SubmitterError | None:
         return None
     if not isinstance(value, Mapping) or _word(value.get("code")) in _UPSTREAM_IN_MESSAGE:
         return None
+    if _word(value.get("code")).lower() in SUCCESS_CODES:  # the upstream took it: the task exists
+        return Unanswered("the gateway could not read its upstream's success")
     return error_in(http_status, value)
 
 
