@@ -61,6 +61,7 @@ class _Batch:
         self._events: list[Event] = []
         self._changed: dict[int, TaskRow] = {}
         self._answered: set[str] = set()
+        self._new_ids: dict[tuple[str, str], str] = {}  # of this batch: they are not in the table yet
 
     def hear(self, heard: Heard) -> Decision | Refusal:
         """Decide one report against what the reports before it left."""
@@ -82,6 +83,9 @@ class _Batch:
         if before.state is TaskState.PENDING and decision.task.state is not TaskState.PENDING:
             self._answered.add(before.external_task_id)
         row.task = decision.task
+        for known in (row.task.task_id, row.task.upstream_task_id):
+            if known is not None:
+                self._new_ids.setdefault((row.task.provider, known), row.task.external_task_id)
         row.query_at = self._judge.query_after_news(decision, row.query_at, now=heard.now)
         self._changed[row.key] = row
         self._events.extend(decision.events)
@@ -123,7 +127,8 @@ class _Batch:
             return named
         if said is None or (row is not None and said in {row.task.task_id, row.task.upstream_task_id}):
             return None
-        return self._owner_of_provider_id(heard, said)
+        owner = self._new_ids.get((heard.provider, said), heard.external_task_id)
+        return owner if owner != heard.external_task_id else self._owner_of_provider_id(heard, said)
 
     def _exists(self, external_task_id: str) -> bool:
         found = self._raw.execute("select 1 from tasks where external_task_id = ?", (external_task_id,))
