@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from receiver import lifecycle, schedule, straggler
+from receiver import lifecycle, schedule, straggler, verdicts
 from receiver.ledger.base import Heard, Ledger
 from receiver.ledger.errors import Refusal
 from receiver.schedule import QueryPlan
@@ -23,8 +23,8 @@ class LedgerJudge:
     plan: QueryPlan
 
     def decide(self, task: Task, heard: Heard, heard_before: Trust | None) -> Decision:
-        """As lifecycle.decide, by the rules of the task's account."""
-        return lifecycle.decide(
+        """As verdicts.decide, by the rules of the task's account."""
+        return verdicts.decide(
             task,
             heard.report,
             heard_before=heard_before,

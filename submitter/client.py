@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
-from types import TracebackType
-from typing import Self
 
 import httpx
 
+from submitter.closing import Closing
 from submitter.errors import Deferred, Refusal, Refused, SubmitterError, Unanswered
 from submitter.moments import Moment
 from submitter.providers import Call, Provider, provider_for
@@ -32,7 +31,7 @@ class Answer:
     retry_after: timedelta | None = None
 
 
-class ProviderClient:
+class ProviderClient(Closing):
     """One account, over HTTP. Redirects are not followed, answers are bounded, each call has a time-out.
 
     A create goes out on a connection of its own: one kept from earlier may be half closed, and a create
@@ -45,14 +44,6 @@ class ProviderClient:
         self._clock = clock
         self._creates = _http(settings, httpx.Limits(max_connections=256, max_keepalive_connections=0))
         self._queries = _http(settings, httpx.Limits(max_connections=32, max_keepalive_connections=8))
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Close the kept connections."""

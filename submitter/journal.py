@@ -7,12 +7,12 @@ import base64
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import httpx
 
+from submitter.closing import Closing
 from submitter.errors import FieldProblem, InvalidRequest, JournalError
 from submitter.request import ImageRequest
 
@@ -58,7 +58,7 @@ class Journal(Protocol):
         """It left and nothing usable came back: the journal finds out by asking, never by sending."""
 
 
-class HttpJournal:
+class HttpJournal(Closing):
     """The journal of a receiver at another address, by its `/v1/submissions`.
 
     Each entry is repeated until the receiver has it, for about 15 s; a repeated opening is known by its
@@ -70,14 +70,6 @@ class HttpJournal:
         self._root = receiver_url.rstrip("/")
         self._headers = headers
         self._http = http or httpx.AsyncClient(timeout=30, follow_redirects=False)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Close the connections to the receiver."""

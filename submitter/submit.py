@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from submitter.client import Answer, ProviderClient
+from submitter.closing import Closing
 from submitter.errors import Deferred, InvalidRequest, Refusal, Refused, Unanswered, Unreadable
 from submitter.ids import check_external_task_id, new_external_task_id
 from submitter.journal import Journal, Submission
@@ -60,7 +60,7 @@ class InFlight:
             task.exception()  # a caller that hung up does not ask for it: what happened is in the journal
 
 
-class Submitter:
+class Submitter(Closing):
     """Submits to the given accounts and writes in the given journal.
 
     A create that has begun is finished and written down even when the caller is cancelled: `aclose` waits
@@ -78,14 +78,6 @@ class Submitter:
         self._journal = journal
         self._clock = clock
         self.in_flight = InFlight()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Wait for the creates in flight, each bounded by its account's time-out, then close."""

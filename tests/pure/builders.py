@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from receiver.lifecycle import decide
 from receiver.task import Decision, Doubt, Rules, SettledBy, Source, Task, TaskImage, TaskState
+from receiver.verdicts import decide
 from submitter.moments import Moment
 from submitter.providers import Provider, Received, Trust, provider_for
 from submitter.report import ReportedStatus, ResultImage, StatusReport

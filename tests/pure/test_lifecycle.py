@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.lifecycle import STIMULI, TRANSITIONS, adopt, decide, expire, note, overdue, refuse, submit_anew
+from receiver.lifecycle import STIMULI, TRANSITIONS, adopt, expire, note, overdue, refuse, submit_anew
 from receiver.task import (
     AT_REST,
     SETTLED,
@@ -25,6 +25,7 @@ from receiver.task import (
     TaskState,
     Verdict,
 )
+from receiver.verdicts import decide
 from submitter.providers import Trust
 from submitter.report import ReportedStatus, fingerprint
 from tests.pure.builders import (
