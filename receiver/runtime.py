@@ -68,6 +68,7 @@ class Runtime:
         }
         self.worker = Worker([*self._senders(), *self._questions(), Deadlines(ledger, judge)], clock=clock)
         self._working: asyncio.Task[None] | None = None
+        self._is_closed = False
         ledger.on_change = self.waiting.wake
 
     @classmethod
@@ -117,7 +118,10 @@ class Runtime:
         self.worker.stop()
 
     async def aclose(self) -> None:
-        """Finish what is in flight, write it down, close."""
+        """Finish what is in flight, write it down, close. Closing twice is closing once."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self.begin_stopping()
         if self._working is not None:
             await self._working

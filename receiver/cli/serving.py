@@ -63,7 +63,10 @@ async def _serve(config: Config) -> None:
         port = listener.getsockname()[1]
         listening = config.model_copy(update={"server": config.server.model_copy(update={"port": port})})
         runtime = await Runtime.open(listening, address=_own_address(listening))
-        await serve_app(create_app(runtime), runtime, listener)
+        try:
+            await serve_app(create_app(runtime), runtime, listener)
+        finally:
+            await runtime.aclose()  # a second Ctrl-C makes uvicorn skip the lifespan's end
 
 
 def _own_address(config: Config) -> str:
