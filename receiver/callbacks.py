@@ -11,7 +11,7 @@ from starlette.responses import Response
 from receiver.bodies import read_body
 from receiver.callback_url import PROBE, token_matches
 from receiver.ledger.base import Heard
-from receiver.ledger.errors import ForeignTask
+from receiver.ledger.errors import ForeignTask, Unwritable
 from receiver.problems import Problem, not_acknowledged
 from receiver.runtime import Runtime
 from receiver.task import Decision, Source
@@ -87,8 +87,8 @@ async def _hear(runtime: Runtime, provider: Provider, external_task_id: str, rec
         )
     except BadSignature as error:
         raise _rejected(401, "bad_signature", str(error), provider, external_task_id) from None
-    except (Unreadable, ForeignTask) as error:
-        code = "unreadable" if isinstance(error, Unreadable) else "foreign_task"
+    except (Unreadable, ForeignTask, Unwritable) as error:
+        code = "foreign_task" if isinstance(error, ForeignTask) else "unreadable"
         await runtime.ledger.keep_unreadable(
             provider=provider.name,
             external_task_id=external_task_id,

@@ -30,4 +30,4 @@ class Deadlines:
 
     async def next_due_at(self) -> Moment | None:
         """The earliest deadline."""
-        return await self._ledger.next_deadline()
+        return await self._ledger.next_deadline(self._judge)

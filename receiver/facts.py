@@ -20,7 +20,8 @@ def merge_facts(task: Task, report: StatusReport, *, source: Source, is_proof: b
     contradicts = task.is_settled and report.is_final and report.status is not FINAL_OF_STATE[task.state]
     merged = merge_ids(task, report.provider_task_id, source=source)
     if not contradicts:
-        merged = _merge_images(merged, report, is_queried=source is not Source.CALLBACK)
+        replaces = source is not Source.CALLBACK or (is_proof and not task.images_proven)
+        merged = _merge_images(merged, report, replaces=replaces)
     if contradicts or (merged.is_proven and not is_proof):
         return merged
     return replace(
@@ -54,12 +55,12 @@ def _with_better_source(task: Task, source: Source) -> Task:
     return replace(task, task_id_source=source)
 
 
-def _merge_images(task: Task, report: StatusReport, *, is_queried: bool) -> Task:
-    """By index. A query replaces what was called back; what either leaves out the other may fill."""
+def _merge_images(task: Task, report: StatusReport, *, replaces: bool) -> Task:
+    """By index. A query replaces what was called back, a signed callback what was not proven; the rest fills in."""
     if not report.images:
         return task
     reported = proven_images(report, task.images)
-    if is_queried:
+    if replaces:
         images = _filled(reported, () if task.images_asked is None else task.images, task.images_asked)
         return replace(task, images=images, images_proven=report.status is ReportedStatus.SUCCEED)
     if task.images_proven:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from receiver import lifecycle, schedule, straggler, verdicts
@@ -21,6 +21,11 @@ class LedgerJudge:
 
     rules: Mapping[str, Rules]
     plan: QueryPlan
+
+    @property
+    def strict_providers(self) -> frozenset[str]:
+        """The accounts with confirm = "terminal"."""
+        return frozenset(name for name, rules in self.rules.items() if rules.confirm == "terminal")
 
     def decide(self, task: Task, heard: Heard, heard_before: Trust | None) -> Decision:
         """As verdicts.decide, by the rules of the task's account."""
@@ -58,13 +63,16 @@ class LedgerJudge:
 class Ingest:
     """Hears reports, whichever road they came by. What it returns is on disk."""
 
-    def __init__(self, ledger: Ledger, judge: LedgerJudge) -> None:
+    def __init__(self, ledger: Ledger, judge: LedgerJudge, *, on_doubt: Callable[[], None] = lambda: None) -> None:
         self.judge = judge
         self._ledger = ledger
+        self._on_doubt = on_doubt
 
     async def hear(self, heard: Heard) -> Decision:
         """The decision on one report. Raises ForeignTask, LedgerUnavailable or Overloaded."""
         [outcome] = await self._ledger.apply([heard], self.judge)
         if isinstance(outcome, Refusal):
             raise outcome
+        if outcome.ask_now:
+            self._on_doubt()
         return outcome

@@ -13,7 +13,7 @@ from receiver.callback_url import mint_callback_url
 from receiver.ingest import Ingest
 from receiver.inlinepictures import take_out
 from receiver.ledger.base import Heard, Ledger, Opened, OpenedAs, Opening, Pause, Unsent
-from receiver.ledger.errors import ForeignTask
+from receiver.ledger.errors import ForeignTask, Unwritable
 from receiver.schedule import LOOK_UP, Backoff, QueryPlan, first_query_at
 from receiver.task import Source
 from submitter.errors import Deferred, FieldProblem, InvalidRequest, Refusal, Refused, Unanswered, Unreadable
@@ -190,8 +190,8 @@ class LedgerJournal:
         )
         try:
             decision = await self._ingest.hear(heard)
-        except ForeignTask as foreign:
-            await self._keep(task, body, str(foreign))
+        except (ForeignTask, Unwritable) as refusal:
+            await self._keep(task, body, str(refusal))
             return
         log.info(
             "answer.heard",

@@ -12,7 +12,7 @@ import structlog
 
 from receiver.ingest import Ingest
 from receiver.ledger.base import Claim, Heard, Ledger, Pause
-from receiver.ledger.errors import ForeignTask, LedgerUnavailable
+from receiver.ledger.errors import ForeignTask, LedgerUnavailable, Unwritable
 from receiver.straggler import AnswerKind, Outcome, Purpose
 from receiver.task import Source, Task
 from submitter.client import Answer, ProviderClient
@@ -117,7 +117,7 @@ class Poller:
             return _Finding(kind=AnswerKind.TROUBLE, reason=deferred.reason, after=deferred.after)
         except Unanswered as unanswered:
             return _Finding(kind=AnswerKind.TROUBLE, reason=unanswered.reason, after=unanswered.after)
-        except (LedgerUnavailable, ForeignTask) as error:
+        except (LedgerUnavailable, ForeignTask, Unwritable) as error:
             return _Finding(kind=AnswerKind.TROUBLE, reason=str(error))
 
     async def _heard(self, claim: Claim, endpoint: Endpoint, answer: Answer) -> _Finding:

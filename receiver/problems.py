@@ -16,8 +16,10 @@ from receiver.ledger.errors import (
     LedgerUnavailable,
     NotPossible,
     Overloaded,
+    Refusal,
     TaskExists,
     UnknownTask,
+    Unwritable,
 )
 from submitter.errors import FieldProblem, InvalidRequest, Refused
 
@@ -101,20 +103,23 @@ def problem_of(error: Exception) -> Problem:
             return invalid(error.problems)
         case Refused():
             return Problem(502, "refused", error.message, provider_code=error.code, provider_message=error.message)
-        case TaskExists():
-            return Problem(409, "task_exists", str(error))
-        case UnknownTask():
-            return Problem(404, "not_found", str(error))
-        case NotPossible():
-            return Problem(409, "not_possible", str(error))
-        case ForeignTask():
-            return Problem(422, "foreign_task", str(error))
         case Overloaded():
             return not_acknowledged("overloaded", str(error))
         case LedgerUnavailable():
             return not_acknowledged("ledger_unavailable", str(error))
-        case _:
-            return Problem(500, "internal", "the receiver stumbled; its log has the trace")
+    for kind, (status, code) in _OF_REFUSALS.items():
+        if isinstance(error, kind):
+            return Problem(status, code, str(error))
+    return Problem(500, "internal", "the receiver stumbled; its log has the trace")
+
+
+_OF_REFUSALS: Mapping[type[Refusal], tuple[int, str]] = {
+    TaskExists: (409, "task_exists"),
+    UnknownTask: (404, "not_found"),
+    NotPossible: (409, "not_possible"),
+    ForeignTask: (422, "foreign_task"),
+    Unwritable: (422, "unreadable"),
+}
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
@@ -140,10 +145,7 @@ HANDLED: Sequence[type[Exception]] = (
     Problem,
     InvalidRequest,
     Refused,
-    TaskExists,
-    UnknownTask,
-    NotPossible,
-    ForeignTask,
+    Refusal,
     LedgerUnavailable,
     HTTPException,
     ClientDisconnect,

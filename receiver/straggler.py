@@ -70,7 +70,9 @@ def after_query(
     soonest = outcome.now + (0 if outcome.after is None else millis(outcome.after))
     usual = next_query_at(task, plan, now=soonest)
     if outcome.kind is AnswerKind.NOT_ASKED:
-        return Next.ASK, None if outcome.after is None else soonest
+        # There was nothing to ask by; meanwhile a callback may have brought an id.
+        later = None if task.task_id is None else usual
+        return Next.ASK, later if outcome.after is None else soonest
     if outcome.kind is AnswerKind.NOT_OURS:
         return Next.END, None
     if outcome.kind is not AnswerKind.NOT_FOUND:

@@ -163,6 +163,10 @@ class History:
 class Judge(Protocol):
     """What the ledger asks while it holds the transaction. Pure."""
 
+    @property
+    def strict_providers(self) -> frozenset[str]:
+        """The accounts whose held finals wait for an answer until the deadline."""
+
     def decide(self, task: Task, heard: Heard, heard_before: Trust | None) -> Decision:
         """The verdict on one report."""
 
@@ -248,5 +252,5 @@ class Ledger(Protocol):
     async def next_query_at(self, provider: str) -> Moment | None:
         """When the first task of this account is to be asked about."""
 
-    async def next_deadline(self) -> Moment | None:
+    async def next_deadline(self, judge: Judge) -> Moment | None:
         """When time alone decides something."""

@@ -3,6 +3,7 @@
 LedgerError
 ├── Refusal             the entry is at fault, and only this entry
 │   ├── ForeignTask       the report's ids belong to another task
+│   ├── Unwritable        the store cannot hold its values
 │   ├── TaskExists        the id names a task with another request
 │   ├── UnknownTask       there is no such task
 │   └── NotPossible       the task's state does not allow it
@@ -29,6 +30,10 @@ class ForeignTask(Refusal):
 
     def __init__(self, external_task_id: str, other: str) -> None:
         super().__init__(f"the ids in this report belong to {other}, not to {external_task_id}")
+
+
+class Unwritable(Refusal):
+    """A value in the entry that the store cannot hold: the culprit of a batch, found by halving it."""
 
 
 class TaskExists(Refusal):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from receiver.ledger.base import Claim, Judge, Pause
-from receiver.ledger.errors import NotPossible
+from receiver.ledger.errors import NotPossible, UnknownTask
 from receiver.ledger.sqlite.rows import RUNNING, TaskRow, fetch, row_of, update_tasks, write_decision
 from receiver.ledger.sqlite.sending import queue_again
 from receiver.lifecycle import expire, refuse
@@ -30,18 +32,15 @@ def claim_stragglers(
         budget = _Budget(raw, provider, per_minute=per_minute, now=now)
         if budget.is_paused or budget.left <= 0:
             continue
-        due = raw.execute(
-            """
-            select * from tasks
-             where provider = ? and query_at <= ? and (lease_until is null or lease_until <= ?)
-             order by query_at, key limit ?
-            """,
-            (provider, now, now, limit - len(claims)),
-        )
-        for row in due.fetchall():
-            purpose = _purpose(row_of(row).task)
-            if budget.spend(purpose):
-                claims.append(_claim(raw, row_of(row), purpose, now=now, lease=lease))
+        room = min(limit - len(claims), budget.left)
+        due = [
+            *_due(raw, provider, is_doubt=True, now=now, limit=min(room, budget.left_for_doubt)),
+            *_due(raw, provider, is_doubt=False, now=now, limit=room),
+        ]
+        for row in sorted(due, key=lambda each: (each.query_at or 0, each.key))[:room]:
+            purpose = _purpose(row.task)
+            budget.spend(purpose)
+            claims.append(_claim(raw, row, purpose, now=now, lease=lease))
         budget.write()
     return claims
 
@@ -54,12 +53,14 @@ def claim_task(raw: sqlite3.Connection, external_task_id: str, *, now: Moment, l
     return _claim(raw, row, _purpose(row.task), now=now, lease=lease)
 
 
-def settle(raw: sqlite3.Connection, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause]) -> None:
-    """Give claims back. An outcome under an old fence changes nothing."""
+def settle(raw: sqlite3.Connection, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause]) -> list[Task]:
+    """Give claims back; the tasks as they are then. An outcome under an old fence, or for no task, changes nothing."""
+    settled: list[Task] = []
     for outcome in outcomes:
-        row = fetch(raw, outcome.external_task_id)
-        if row.fence == outcome.fence:
-            _settle_one(raw, row, outcome, judge)
+        with contextlib.suppress(UnknownTask):
+            row = fetch(raw, outcome.external_task_id)
+            if row.fence == outcome.fence:
+                settled.append(_settle_one(raw, row, outcome, judge))
     for pause in pauses:
         raw.execute(
             """
@@ -69,6 +70,7 @@ def settle(raw: sqlite3.Connection, outcomes: Sequence[Outcome], judge: Judge, p
             """,
             (pause.provider, pause.until, pause.reason),
         )
+    return settled
 
 
 def settle_overdue(
@@ -78,10 +80,12 @@ def settle_overdue(
     found = raw.execute(
         f"""
         select * from tasks
-         where state in {RUNNING} and (deadline_at <= ? or (held is not null and doubt_since <= ?))
+         where state in {RUNNING}
+           and (deadline_at <= ?
+                or (held is not null and doubt_since <= ? and provider not in (select value from json_each(?))))
          order by key limit ?
         """,  # noqa: S608 - a constant of states
-        (now, held_before, limit),
+        (now, held_before, json.dumps(sorted(judge.strict_providers)), limit),
     )
     decisions: list[Decision] = []
     for found_row in found.fetchall():
@@ -114,15 +118,16 @@ class _Budget:
         """How many more queries this minute holds."""
         return self._per_minute - self._spent
 
-    def spend(self, purpose: Purpose) -> bool:
-        """Take one query, if there is one for this purpose."""
-        is_doubt = purpose is Purpose.DOUBT
-        if self.left <= 0 or (is_doubt and self._spent_on_doubt >= max(1, self._per_minute // DOUBTS_SHARE)):
-            return False
+    @property
+    def left_for_doubt(self) -> int:
+        """How many of them doubt may have."""
+        return max(0, max(1, self._per_minute // DOUBTS_SHARE) - self._spent_on_doubt)
+
+    def spend(self, purpose: Purpose) -> None:
+        """Take one query."""
         self._has_spent = True
         self._spent += 1
-        self._spent_on_doubt += is_doubt
-        return True
+        self._spent_on_doubt += purpose is Purpose.DOUBT
 
     def write(self) -> None:
         """Keep what was spent, if anything was: an idle poller writes nothing."""
@@ -137,6 +142,20 @@ class _Budget:
             """,
             (self._provider, self._window_start, self._spent, self._spent_on_doubt),
         )
+
+
+def _due(raw: sqlite3.Connection, provider: str, *, is_doubt: bool, now: Moment, limit: int) -> list[TaskRow]:
+    """What is due and not leased; doubts and the rest apart, lest one keep the other waiting."""
+    found = raw.execute(
+        """
+        select * from tasks
+         where provider = ? and query_at <= ? and (lease_until is null or lease_until <= ?)
+           and (doubt is not null and doubt_queries < ?) = ?
+         order by query_at, key limit ?
+        """,
+        (provider, now, now, len(DOUBT_SPACING), is_doubt, limit),
+    )
+    return [row_of(each) for each in found.fetchall()]
 
 
 def _purpose(task: Task) -> Purpose:
@@ -161,7 +180,7 @@ def _claim(raw: sqlite3.Connection, row: TaskRow, purpose: Purpose, *, now: Mome
     return Claim(task=task, purpose=purpose, fence=row.fence + 1)
 
 
-def _settle_one(raw: sqlite3.Connection, row: TaskRow, outcome: Outcome, judge: Judge) -> None:
+def _settle_one(raw: sqlite3.Connection, row: TaskRow, outcome: Outcome, judge: Judge) -> Task:
     if outcome.kind is AnswerKind.NOT_ASKED:
         is_doubt = outcome.purpose is Purpose.DOUBT
         row.task = replace(row.task, queries=row.task.queries - 1, doubt_queries=row.task.doubt_queries - is_doubt)
@@ -178,6 +197,7 @@ def _settle_one(raw: sqlite3.Connection, row: TaskRow, outcome: Outcome, judge: 
     else:
         write_decision(raw, row, decision)
     raw.execute("update tasks set lease_until = null where key = ?", (row.key,))
+    return row.task
 
 
 def _count_misses(row: TaskRow, outcome: Outcome) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from receiver.ledger.base import Heard, Judge
 from receiver.ledger.errors import ForeignTask, Refusal
-from receiver.ledger.sqlite.rows import TaskRow, insert_events, insert_task, row_of, update_tasks
+from receiver.ledger.sqlite.rows import TaskRow, forget_pictures, insert_events, insert_task, row_of, update_tasks
 from receiver.task import Decision, Event, ReportCounts, Task, TaskState, Verdict
+from submitter.moments import Moment
 from submitter.providers.base import Trust
 from submitter.report import fingerprint
 
@@ -43,6 +44,7 @@ class _Link:
     previous_hash: bytes | None
     hash: bytes
     key: int
+    last_heard_at: Moment
     count: int = 1
 
 
@@ -97,10 +99,7 @@ class _Batch:
         self._write_links()
         insert_events(self._raw, self._events)
         if self._answered:
-            self._raw.execute(
-                "delete from inline_images where external_task_id in (select value from json_each(?))",
-                (json.dumps(list(self._answered)),),
-            )
+            forget_pictures(self._raw, list(self._answered))
 
     def _adopt(self, heard: Heard) -> TaskRow:
         task = self._judge.adopt(heard)
@@ -159,10 +158,12 @@ class _Batch:
         identity = (row.key, fact, str(heard.source), str(heard.trust))
         trusts = self._trusts.setdefault((row.key, fact), [])
         if identity in self._links:
-            self._links[identity].count += 1
+            link = self._links[identity]
+            link.count += 1
+            link.last_heard_at = max(link.last_heard_at, heard.now)
         elif identity in self._numbers.known:
-            count, _ = self._repeats.get(identity, (0, 0))
-            self._repeats[identity] = (count + 1, heard.now)
+            count, last = self._repeats.get(identity, (0, 0))
+            self._repeats[identity] = (count + 1, max(last, heard.now))
         else:
             number = self._numbers.latest.get(row.key, 0) + 1
             self._numbers.latest[row.key] = number
@@ -174,6 +175,7 @@ class _Batch:
                 previous_hash=row.chain,
                 hash=_hash(row.chain, fact, heard, verdict, number),
                 key=row.key,
+                last_heard_at=heard.now,
             )
             self._links[identity] = link
             row.chain = link.hash
@@ -199,7 +201,7 @@ class _Batch:
                     link.heard.report.message,
                     link.heard.body[:KEPT_BODY_BYTES],
                     link.heard.now,
-                    link.heard.now,
+                    link.last_heard_at,
                     link.count,
                     link.previous_hash,
                     link.hash,

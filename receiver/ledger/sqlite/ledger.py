@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
+import structlog
 
 from receiver.ledger.base import (
     Claim,
@@ -26,7 +27,7 @@ from receiver.ledger.base import (
     StoredEvent,
     Unsent,
 )
-from receiver.ledger.errors import LedgerLocked, LedgerUnusable, Refusal
+from receiver.ledger.errors import LedgerLocked, LedgerUnusable, Refusal, Unwritable
 from receiver.ledger.migrate import migrate_sqlite
 from receiver.ledger.sqlite import claiming, sending, unreadable
 from receiver.ledger.sqlite.connection import connect_reader, connect_writer, in_thread
@@ -40,6 +41,7 @@ from receiver.task import Decision, Record, Task
 from submitter.moments import Moment, millis
 
 T = TypeVar("T")
+log = structlog.get_logger("ledger")
 _LOCK_POLL = 0.1  # seconds between tries while another process still holds the lock
 
 
@@ -62,6 +64,7 @@ class SqliteLedger:
         cls, path: Path, *, now: Moment, address: str | None = None, lock_wait: timedelta = timedelta(0)
     ) -> SqliteLedger:
         """Lock, migrate and open. Raises LedgerLocked after `lock_wait`, or LedgerUnusable."""
+        path = await asyncio.to_thread(path.resolve)  # by another name it would have another lock
         lock = LedgerLock(path)
         await _acquire(lock, path, address=address, lock_wait=lock_wait)
         connection: aiosqlite.Connection | None = None
@@ -124,7 +127,8 @@ class SqliteLedger:
         if self._hear is None or self._hear.judge is not judge:
             self._hear = Hear(judge)
         futures = [self._writer.enqueue(self._hear, heard, size=len(heard.body)) for heard in batch]
-        return [await future for future in futures]
+        outcomes = await asyncio.gather(*futures, return_exceptions=True)
+        return [_judged(outcome) for outcome in outcomes]
 
     async def refuse(self, external_task_id: str, reason: str, *, fence: int | None, now: Moment) -> Task:
         """As Ledger.refuse."""
@@ -208,16 +212,28 @@ class SqliteLedger:
         """As Ledger.next_query_at."""
         return await self._reader.next_query_at(provider)
 
-    async def next_deadline(self) -> Moment | None:
+    async def next_deadline(self, judge: Judge) -> Moment | None:
         """As Ledger.next_deadline."""
-        return await self._reader.next_deadline()
+        return await self._reader.next_deadline(judge.strict_providers)
 
     async def _write(self, act: Callable[[sqlite3.Connection], T], *, size: int = 0) -> T:
         return await self._writer.write(Single(act), None, size=size)
 
     def _committed(self, outcomes: Sequence[Any]) -> None:
         changed = [task.external_task_id for outcome in outcomes for task in _tasks_in(outcome)]
-        self.on_change(changed)
+        try:
+            self.on_change(changed)
+        except Exception:  # the commit is done: what becomes of the news of it must not stop the writer
+            log.exception("change.untold", tasks=changed)
+
+
+def _judged(outcome: Decision | Refusal | BaseException) -> Decision | Refusal:
+    """The culprit of a batch, found by halving it, is refused; any other trouble is ours, and raised."""
+    if isinstance(outcome, Decision | Refusal):
+        return outcome
+    if isinstance(outcome, sqlite3.Error | ValueError | OverflowError):
+        return Unwritable(f"{type(outcome).__name__}: {outcome}")
+    raise outcome
 
 
 def _tasks_in(outcome: object) -> list[Task]:

@@ -44,7 +44,8 @@ class LedgerLock:
 
 def lock_path(database: Path) -> Path:
     """Where the lock of this database lies."""
-    return database.with_name(database.name + ".lock")
+    real = database.resolve()
+    return real.with_name(real.name + ".lock")
 
 
 def holder_of(database: Path) -> tuple[int | None, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import aiosqlite
 from receiver.ledger.base import History, HistoryReport, Page, Query, StoredEvent
 from receiver.ledger.errors import LedgerUnavailable
 from receiver.ledger.migrate import require_current
-from receiver.ledger.sqlite.connection import connect_reader, in_thread
+from receiver.ledger.sqlite.connection import connect_reader, in_thread, is_store_trouble
 from receiver.ledger.sqlite.rows import RUNNING, event_of, record_of
 from receiver.lifecycle import HELD_FOR
 from receiver.task import Record, Source, Verdict
@@ -90,23 +91,25 @@ class SqliteReader:
         """When the first task of this account is to be asked about; one that is leased waits for its lease."""
         return await self._moment(
             """
-            select max(query_at, coalesce(lease_until, 0)) as due from tasks
-             where provider = ? and query_at is not null order by query_at limit 1
+            select min(max(query_at, coalesce(lease_until, 0))) from tasks
+             where provider = ? and query_at is not null
             """,
             provider,
         )
 
-    async def next_deadline(self) -> Moment | None:
-        """The earliest deadline, or the end of the longest holding."""
+    async def next_deadline(self, strict_providers: frozenset[str]) -> Moment | None:
+        """The earliest deadline, or the end of the longest holding where one ends."""
         return await self._moment(
             f"""
             select min(due) from (
                 select min(deadline_at) as due from tasks where state in {RUNNING}
                 union all
-                select min(doubt_since) + ? from tasks where state in {RUNNING} and held is not null
+                select min(doubt_since) + ? from tasks
+                 where held is not null and provider not in (select value from json_each(?))
             )
             """,  # noqa: S608 - a constant of states
             millis(HELD_FOR),
+            json.dumps(sorted(strict_providers)),
         )
 
     async def counts(self) -> dict[str, int]:
@@ -129,7 +132,9 @@ class SqliteReader:
     async def _read(self, act: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return await in_thread(self._connection, act)
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
+            if not is_store_trouble(error):
+                raise
             raise LedgerUnavailable(str(error)) from error
 
 

@@ -268,7 +268,17 @@ def write_decision(raw: sqlite3.Connection, row: TaskRow, decision: Decision) ->
         row.query_at = None
     update_tasks(raw, [row])
     insert_events(raw, decision.events)
+    if decision.task.is_at_rest:
+        forget_pictures(raw, [decision.task.external_task_id])
     return decision.task
+
+
+def forget_pictures(raw: sqlite3.Connection, external_task_ids: Sequence[str]) -> None:
+    """The pictures of these tasks' requests have served: they are not sent any more."""
+    raw.execute(
+        "delete from inline_images where external_task_id in (select value from json_each(?))",
+        (json.dumps(external_task_ids),),
+    )
 
 
 def _images_text(images: tuple[TaskImage, ...]) -> str:

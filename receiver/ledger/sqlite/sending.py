@@ -32,7 +32,7 @@ _SLOTS_TAKEN = """
     select coalesce(sum(slots), 0) from tasks
      where provider = :provider
        and (state in ('submitted', 'processing')
-            or (state = 'pending' and sent_at is not null and unanswered_until > :now))
+            or (state = 'pending' and sent_at is not null and send_at is null and unanswered_until > :now))
        and state in ('pending', 'submitted', 'processing')
 """
 
@@ -41,21 +41,22 @@ def open_task(raw: sqlite3.Connection, opening: Opening) -> Opened:
     """Write it down, or recognise it. Raises TaskExists."""
     found = raw.execute("select * from tasks where external_task_id = ?", (opening.external_task_id,)).fetchone()
     if found is not None and found["state"] != TaskState.REFUSED:
-        return _recognise(found, opening)
+        return _recognise(raw, found, opening)
     task = _task_of_opening(opening)
     if found is None:
         key, fence = insert_task(raw, task), 1
     else:
         row = row_of(found)
-        key, fence = row.key, row.fence + 1
+        key, fence = row.key, found["send_fence"] + 1
         row.task = submit_anew(row.task, task)
         update_tasks(raw, [row])
-    is_sent = not opening.send_later and _has_room(raw, opening)
+    paused_until = _paused_until(raw, opening.provider)
+    is_sent = not opening.send_later and paused_until <= opening.now and _has_room(raw, opening)
     raw.execute(
         """
         update tasks
-           set request = :request, request_digest = :digest, opened_by = :opened_by, fence = :fence,
-               sent_at = case when :is_sent then :now end, send_at = case when :is_sent then null else :now end,
+           set request = :request, request_digest = :digest, opened_by = :opened_by, send_fence = :fence,
+               sent_at = case when :is_sent then :now end, send_at = case when :is_sent then null else :send_at end,
                sends = :is_sent, unanswered_until = :unanswered_until,
                query_at = case when :is_sent then :query_at end, misses = 0, missed_since = null
          where key = :key
@@ -67,6 +68,7 @@ def open_task(raw: sqlite3.Connection, opening: Opening) -> Opened:
             "fence": fence,
             "is_sent": is_sent,
             "now": opening.now,
+            "send_at": max(opening.now, paused_until),
             "unanswered_until": opening.now + millis(UNANSWERED_HOLDS_SLOTS),
             "query_at": opening.first_query_at,
             "key": key,
@@ -114,16 +116,15 @@ def claim_unsent(
 def refuse_task(raw: sqlite3.Connection, external_task_id: str, reason: str, *, fence: int | None, now: Moment) -> Task:
     """The provider refused the create. Under an old fence nothing changes. Raises UnknownTask."""
     row = fetch(raw, external_task_id)
-    if fence is not None and fence != row.fence:
+    if fence is not None and fence != _send_fence(raw, row):
         return row.task
-    _forget_inline(raw, external_task_id)
     return write_decision(raw, row, refuse(row.task, reason, now=now))
 
 
 def defer_task(raw: sqlite3.Connection, external_task_id: str, reason: str, *, fence: int, send_at: Moment) -> None:
     """Nothing was created: it may be sent again. Under an old fence, or once news came, nothing changes."""
     row = fetch(raw, external_task_id)
-    if fence != row.fence or row.task.state is not TaskState.PENDING:
+    if fence != _send_fence(raw, row) or row.task.state is not TaskState.PENDING:
         return
     row.task = note(row.task, reason)
     update_tasks(raw, [row])
@@ -131,7 +132,7 @@ def defer_task(raw: sqlite3.Connection, external_task_id: str, reason: str, *, f
     raw.execute(
         """
         update tasks set send_at = ?, sent_at = case when sends <= 1 then null else sent_at end,
-               sends = max(sends - 1, 0), unanswered_until = null, query_at = null
+               sends = max(sends - 1, 0), unanswered_until = null, query_at = null, opened_by = null
          where key = ?
         """,
         (send_at, row.key),
@@ -165,7 +166,6 @@ def abandon(raw: sqlite3.Connection, external_task_id: str, *, now: Moment) -> T
     decision = expire(replace(row.task, deadline_at=min(row.task.deadline_at, now)), "abandoned by hand", now=now)
     if not decision.events:
         return row.task
-    _forget_inline(raw, external_task_id)
     return write_decision(raw, row, decision)
 
 
@@ -176,12 +176,23 @@ def queue_again(row: TaskRow, *, now: Moment) -> None:
     row.misses, row.missed_since = 0, None
 
 
-def _recognise(found: sqlite3.Row, opening: Opening) -> Opened:
+def _recognise(raw: sqlite3.Connection, found: sqlite3.Row, opening: Opening) -> Opened:
+    """Only its own opener, while neither the sender nor any news has come in between, still sends it."""
+    _forget_pictures_of_repetition(raw, found)
     if found["request_digest"] != opening.request_digest or found["provider"] != opening.provider:
         raise TaskExists(opening.external_task_id)
-    is_same_opener = opening.opened_by is not None and found["opened_by"] == opening.opened_by
-    may_send = is_same_opener and task_of(found).is_unanswered and found["sends"] == 1
-    return Opened(outcome=OpenedAs.TO_SEND if may_send else OpenedAs.ALREADY, fence=found["fence"])
+    is_its_opener = opening.opened_by is not None and found["opened_by"] == opening.opened_by
+    may_send = is_its_opener and task_of(found).is_unanswered and found["sends"] == 1
+    return Opened(outcome=OpenedAs.TO_SEND if may_send else OpenedAs.ALREADY, fence=found["send_fence"])
+
+
+def _forget_pictures_of_repetition(raw: sqlite3.Connection, found: sqlite3.Row) -> None:
+    """They were put aside before anyone knew that it had come before: keep what the first submission still needs."""
+    request = found["request"] if found["state"] == TaskState.PENDING else ""
+    raw.execute(
+        "delete from inline_images where external_task_id = ? and instr(?, sha256) = 0",
+        (found["external_task_id"], request or ""),
+    )
 
 
 def _task_of_opening(opening: Opening) -> Task:
@@ -207,6 +218,16 @@ def _has_room(raw: sqlite3.Connection, opening: Opening) -> bool:
     return _slots_taken(raw, opening.provider, opening.now) + opening.slots <= opening.slot_limit
 
 
+def _paused_until(raw: sqlite3.Connection, provider: str) -> Moment:
+    row = raw.execute("select paused_until from query_budgets where provider = ?", (provider,)).fetchone()
+    return 0 if row is None else int(row["paused_until"])
+
+
+def _send_fence(raw: sqlite3.Connection, row: TaskRow) -> int:
+    fence: int = raw.execute("select send_fence from tasks where key = ?", (row.key,)).fetchone()[0]
+    return fence
+
+
 def _slots_taken(raw: sqlite3.Connection, provider: str, now: Moment) -> int:
     taken: int = raw.execute(_SLOTS_TAKEN, {"provider": provider, "now": now}).fetchone()[0]
     return taken
@@ -215,8 +236,8 @@ def _slots_taken(raw: sqlite3.Connection, provider: str, now: Moment) -> int:
 def _claim(raw: sqlite3.Connection, row: sqlite3.Row, *, now: Moment, query_at: Moment | None) -> Unsent:
     raw.execute(
         """
-        update tasks set sent_at = coalesce(sent_at, ?), send_at = null, sends = sends + 1, fence = fence + 1,
-               unanswered_until = ?, query_at = ?
+        update tasks set sent_at = coalesce(sent_at, ?), send_at = null, sends = sends + 1, opened_by = null,
+               send_fence = send_fence + 1, unanswered_until = ?, query_at = ?
          where key = ?
         """,
         (now, now + millis(UNANSWERED_HOLDS_SLOTS), query_at, row["key"]),
@@ -226,7 +247,7 @@ def _claim(raw: sqlite3.Connection, row: sqlite3.Row, *, now: Moment, query_at: 
         provider=row["provider"],
         endpoint=row["endpoint"],
         request=_with_pictures(raw, row),
-        fence=row["fence"] + 1,
+        fence=row["send_fence"] + 1,
     )
 
 
@@ -245,7 +266,3 @@ def _forbid_without_request(raw: sqlite3.Connection, row: TaskRow) -> None:
     found = raw.execute("select request from tasks where key = ?", (row.key,)).fetchone()
     if found["request"] is None:
         raise NotPossible(f"{row.task.external_task_id} was adopted: its request is not known here")
-
-
-def _forget_inline(raw: sqlite3.Connection, external_task_id: str) -> None:
-    raw.execute("delete from inline_images where external_task_id = ?", (external_task_id,))

@@ -12,7 +12,7 @@ create table tasks (
     endpoint             text    check (endpoint in ('omni-image', 'generations')),
     request              text,                        -- JSON, inline pictures as {"sha256","bytes"}; null if adopted
     request_digest       blob,
-    opened_by            text,                        -- the Idempotency-Key that opened it, if any
+    opened_by            text,                        -- the Idempotency-Key of an opener that sends it itself
     state                text    not null check (state in
                              ('pending', 'submitted', 'processing', 'succeeded', 'failed', 'refused', 'expired')),
     version              integer not null,
@@ -48,12 +48,13 @@ create table tasks (
     -- what is due, and whose turn it is
     send_at              integer,                     -- the sender may send from this moment on
     sends                integer not null default 0,
+    send_fence           integer not null default 0,  -- names the latest send; what became of it is said with it
     unanswered_until     integer,                     -- how long a create without an answer holds its slots
     query_at             integer,                     -- the poller may ask from this moment on
     misses               integer not null default 0,  -- answers in a row that knew no such task
     missed_since         integer,
     lease_until          integer,
-    fence                integer not null default 0,
+    fence                integer not null default 0,  -- names the latest question
     check (settled_at is null or state in ('succeeded', 'failed', 'refused', 'expired')),
     check (send_at is null or state = 'pending'),
     check ((doubt is null) = (doubt_since is null)),
