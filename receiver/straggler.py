@@ -16,7 +16,7 @@ from receiver.schedule import (
     QueryPlan,
     next_query_at,
 )
-from receiver.task import Task
+from receiver.task import Task, TaskState
 from submitter.moments import Moment, millis
 
 
@@ -74,7 +74,7 @@ def after_query(
         later = None if task.task_id is None else usual
         return Next.ASK, later if outcome.after is None else soonest
     if outcome.kind is AnswerKind.NOT_OURS:
-        return Next.END, None
+        return (Next.END, None) if task.state is TaskState.PENDING else (Next.ASK, usual)
     if outcome.kind is not AnswerKind.NOT_FOUND:
         return Next.ASK, usual
     if task.is_settled:

@@ -51,7 +51,14 @@ def test_trouble_waits_as_long_as_the_provider_says() -> None:
 
 @pytest.mark.parametrize(("after", "at"), [(None, None), (timedelta(seconds=7), NOW + 7 * SECOND)])
 def test_a_question_that_never_left_is_put_when_it_may_be(after: timedelta | None, at: Moment | None) -> None:
-    assert (Next.ASK, at) == _after(SILENT, AnswerKind.NOT_ASKED, after=after)
+    assert (Next.ASK, at) == _after(UNANSWERED, AnswerKind.NOT_ASKED, after=after)
+
+
+def test_a_question_that_found_nothing_to_ask_by_is_put_once_an_id_was_heard() -> None:
+    following, at = _after(SILENT, AnswerKind.NOT_ASKED)
+
+    assert Next.ASK is following
+    assert at is not None
 
 
 def test_an_id_that_was_used_before_we_sent_ours_ends_the_task() -> None:

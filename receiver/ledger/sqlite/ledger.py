@@ -82,12 +82,14 @@ class SqliteLedger:
 
     async def aclose(self) -> None:
         """Commit what waits, checkpoint, close and let go of the lock."""
-        await self._writer.aclose()
-        await self._reader.aclose()
-        with contextlib.suppress(sqlite3.Error):
-            await in_thread(self._connection, lambda raw: raw.execute("pragma wal_checkpoint(truncate)").fetchall())
-        await self._connection.close()
-        self._lock.release()
+        try:
+            await self._writer.aclose()
+        finally:  # an open connection would hang the exit
+            await self._reader.aclose()
+            with contextlib.suppress(sqlite3.Error):
+                await in_thread(self._connection, _checkpoint)
+            await self._connection.close()
+            self._lock.release()
 
     @property
     def trouble(self) -> str | None:
@@ -225,6 +227,10 @@ class SqliteLedger:
             self.on_change(changed)
         except Exception:  # the commit is done: what becomes of the news of it must not stop the writer
             log.exception("change.untold", tasks=changed)
+
+
+def _checkpoint(raw: sqlite3.Connection) -> None:
+    raw.execute("pragma wal_checkpoint(truncate)").fetchall()
 
 
 def _judged(outcome: Decision | Refusal | BaseException) -> Decision | Refusal:

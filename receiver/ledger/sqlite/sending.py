@@ -42,6 +42,8 @@ def open_task(raw: sqlite3.Connection, opening: Opening) -> Opened:
     found = raw.execute("select * from tasks where external_task_id = ?", (opening.external_task_id,)).fetchone()
     if found is not None and found["state"] != TaskState.REFUSED:
         return _recognise(raw, found, opening)
+    if found is None and _is_pruned(raw, opening.external_task_id):
+        raise TaskExists(opening.external_task_id)
     task = _task_of_opening(opening)
     if found is None:
         key, fence = insert_task(raw, task), 1
@@ -56,6 +58,7 @@ def open_task(raw: sqlite3.Connection, opening: Opening) -> Opened:
         """
         update tasks
            set request = :request, request_digest = :digest, opened_by = :opened_by, send_fence = :fence,
+               fence = fence + 1, lease_until = null,
                sent_at = case when :is_sent then :now end, send_at = case when :is_sent then null else :send_at end,
                sends = :is_sent, unanswered_until = :unanswered_until,
                query_at = case when :is_sent then :query_at end, misses = 0, missed_since = null
@@ -218,6 +221,12 @@ def _has_room(raw: sqlite3.Connection, opening: Opening) -> bool:
     return _slots_taken(raw, opening.provider, opening.now) + opening.slots <= opening.slot_limit
 
 
+def _is_pruned(raw: sqlite3.Connection, external_task_id: str) -> bool:
+    """Whether the id named a task once: an external id names one task in the whole ledger, for good."""
+    found = raw.execute("select 1 from tombstones where external_task_id = ?", (external_task_id,))
+    return found.fetchone() is not None
+
+
 def _paused_until(raw: sqlite3.Connection, provider: str) -> Moment:
     row = raw.execute("select paused_until from query_budgets where provider = ?", (provider,)).fetchone()
     return 0 if row is None else int(row["paused_until"])
@@ -237,7 +246,7 @@ def _claim(raw: sqlite3.Connection, row: sqlite3.Row, *, now: Moment, query_at: 
     raw.execute(
         """
         update tasks set sent_at = coalesce(sent_at, ?), send_at = null, sends = sends + 1, opened_by = null,
-               send_fence = send_fence + 1, unanswered_until = ?, query_at = ?
+               send_fence = send_fence + 1, fence = fence + 1, lease_until = null, unanswered_until = ?, query_at = ?
          where key = ?
         """,
         (now, now + millis(UNANSWERED_HOLDS_SLOTS), query_at, row["key"]),
