@@ -21,7 +21,7 @@ demo: setup  ## sandbox, receiver and a few dozen tasks over a bad callback path
 	@$(BIN)/hookledger demo
 
 test: setup  ## the whole test suite; no network, no account
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 check: setup  ## format, lint, types, import contracts, docs = code
 	$(BIN)/ruff format --check .

@@ -21,7 +21,7 @@ def merge_facts(task: Task, report: StatusReport, *, source: Source, is_proof: b
     merged = merge_ids(task, report.provider_task_id, source=source)
     if not contradicts:
         replaces = source is not Source.CALLBACK or (is_proof and not task.images_proven)
-        merged = _merge_images(merged, report, replaces=replaces)
+        merged = _merge_images(merged, report, replaces=replaces, is_proof=is_proof)
     if contradicts or (merged.is_proven and not is_proof):
         return merged
     return replace(
@@ -55,13 +55,14 @@ def _with_better_source(task: Task, source: Source) -> Task:
     return replace(task, task_id_source=source)
 
 
-def _merge_images(task: Task, report: StatusReport, *, replaces: bool) -> Task:
+def _merge_images(task: Task, report: StatusReport, *, replaces: bool, is_proof: bool) -> Task:
     """By index. A query replaces what was called back, a signed callback what was not proven; the rest fills in."""
-    if not report.images:
+    if not report.images or (task.images_proven and not is_proof):
         return task
     reported = proven_images(report, task.images)
     if replaces:
-        images = _filled(reported, () if task.images_asked is None else task.images, task.images_asked)
+        proven = task.images if task.images_proven and task.images_asked is not None else ()
+        images = _filled(reported, proven, task.images_asked)
         return replace(task, images=images, images_proven=report.status is ReportedStatus.SUCCEED)
     if task.images_proven:
         return replace(task, images=_filled(task.images, reported, task.images_asked or len(task.images)))

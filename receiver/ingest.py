@@ -61,18 +61,21 @@ class LedgerJudge:
 
 
 class Ingest:
-    """Hears reports, whichever road they came by. What it returns is on disk."""
+    """Hears reports, whichever road they came by. What it returns is on disk.
 
-    def __init__(self, ledger: Ledger, judge: LedgerJudge, *, on_doubt: Callable[[], None] = lambda: None) -> None:
+    `on_work` is called when a report leaves something to do: a doubt to ask about, a slot that is free.
+    """
+
+    def __init__(self, ledger: Ledger, judge: LedgerJudge, *, on_work: Callable[[], None] = lambda: None) -> None:
         self.judge = judge
         self._ledger = ledger
-        self._on_doubt = on_doubt
+        self._on_work = on_work
 
     async def hear(self, heard: Heard) -> Decision:
         """The decision on one report. Raises ForeignTask, LedgerUnavailable or Overloaded."""
         [outcome] = await self._ledger.apply([heard], self.judge)
         if isinstance(outcome, Refusal):
             raise outcome
-        if outcome.ask_now:
-            self._on_doubt()
+        if outcome.ask_now or outcome.task.is_at_rest:
+            self._on_work()
         return outcome

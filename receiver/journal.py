@@ -40,6 +40,8 @@ class Account:
 class LedgerJournal:
     """Writes submissions down, mints their callback URLs, and reads the create answers it is handed.
 
+    Reasons go into the ledger and not into the log: a provider's message may quote the prompt.
+
     What a send came to is said under the fence it was begun with. The fences of sends in progress are kept
     here: after a restart an unfinished send counts as unanswered, which is always safe.
     """
@@ -143,7 +145,7 @@ class LedgerJournal:
         """As Journal.refuse."""
         fence = self._fences.pop(task.external_task_id, None)
         await self._ledger.refuse(task.external_task_id, reason, fence=fence, now=self._clock())
-        log.info("task.refused", task=task.external_task_id, provider=task.provider, reason=reason)
+        log.info("task.refused", task=task.external_task_id, provider=task.provider)
 
     async def defer(self, task: TaskKey, reason: str, after: timedelta | None) -> None:
         """As Journal.defer. Where the send is not remembered, nobody may say that it did not happen."""
@@ -160,7 +162,7 @@ class LedgerJournal:
             await self._pause(task.provider, now + millis(after), reason)
         await self._ledger.defer(task.external_task_id, reason, fence=fence, send_at=send_at)
         self._on_queued()
-        log.info("task.deferred", task=task.external_task_id, provider=task.provider, reason=reason)
+        log.info("task.deferred", task=task.external_task_id, provider=task.provider)
 
     async def unanswered(self, task: TaskKey, reason: str) -> None:
         """As Journal.unanswered."""
@@ -172,7 +174,7 @@ class LedgerJournal:
             f"the create was not answered: {reason}",
             query_at=soon if capabilities.query_by_external_id else None,
         )
-        log.warning("task.unanswered", task=task.external_task_id, provider=task.provider, reason=reason)
+        log.warning("task.unanswered", task=task.external_task_id, provider=task.provider)
 
     async def _heard_reports(self, task: TaskKey, reports: list[StatusReport], body: bytes) -> None:
         if not reports:
@@ -209,7 +211,7 @@ class LedgerJournal:
             return
         if refused.kind is Refusal.ACCOUNT:
             await self._pause(task.provider, self._clock() + millis(ACCOUNT_TROUBLE_PAUSES), str(refused))
-            log.error("provider.stopped", provider=task.provider, reason=str(refused), fix="look at the account")
+            log.error("provider.stopped", provider=task.provider, code=refused.code, fix="look at the account")
         await self.refuse(task, str(refused))
 
     async def _pause(self, provider: str, until: Moment, reason: str) -> None:

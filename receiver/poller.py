@@ -37,6 +37,7 @@ class _Finding:
 
     kind: AnswerKind
     reason: str = ""
+    code: str = ""
     after: timedelta | None = None
     endpoint: Endpoint | None = None
     pause: Pause | None = None
@@ -100,7 +101,7 @@ class Poller:
             provider=claim.task.provider,
             purpose=claim.purpose,
             outcome=finding.kind,
-            reason=finding.reason or None,
+            code=finding.code or None,  # and not the provider's message, which may quote the prompt
         )
 
     async def _finding(self, claim: Claim) -> _Finding:
@@ -126,8 +127,15 @@ class Poller:
         except Refused as refused:
             return self._refused(claim.task, refused)
         except Deferred as deferred:
-            pause = self._pause(claim.task, answer.retry_after or TOO_FAST_PAUSES, deferred.reason)
-            return _Finding(kind=AnswerKind.TROUBLE, reason=deferred.reason, after=answer.retry_after, pause=pause)
+            duration = TOO_FAST_PAUSES if answer.retry_after is None else answer.retry_after
+            pause = self._pause(claim.task, duration, deferred.reason)
+            return _Finding(
+                kind=AnswerKind.TROUBLE,
+                reason=deferred.reason,
+                code=deferred.code,
+                after=answer.retry_after,
+                pause=pause,
+            )
         except Unreadable as unreadable:
             await self._keep(claim.task, answer.body, unreadable.reason)
             return _Finding(kind=AnswerKind.TROUBLE, reason=unreadable.reason)
@@ -153,12 +161,12 @@ class Poller:
 
     def _refused(self, task: Task, refused: Refused) -> _Finding:
         if refused.kind is Refusal.NOT_FOUND:
-            return _Finding(kind=AnswerKind.NOT_FOUND, reason=str(refused))
+            return _Finding(kind=AnswerKind.NOT_FOUND, reason=str(refused), code=refused.code)
         if refused.kind in {Refusal.ACCOUNT, Refusal.CREDENTIALS}:
-            log.error("provider.paused", provider=task.provider, reason=str(refused), fix="look at the account's key")
+            log.error("provider.paused", provider=task.provider, code=refused.code, fix="look at the account's key")
             pause = self._pause(task, ACCOUNT_TROUBLE_PAUSES, str(refused))
-            return _Finding(kind=AnswerKind.TROUBLE, reason=str(refused), pause=pause)
-        return _Finding(kind=AnswerKind.TROUBLE, reason=str(refused))
+            return _Finding(kind=AnswerKind.TROUBLE, reason=str(refused), code=refused.code, pause=pause)
+        return _Finding(kind=AnswerKind.TROUBLE, reason=str(refused), code=refused.code)
 
     def _pause(self, task: Task, duration: timedelta, reason: str) -> Pause:
         return Pause(provider=task.provider, until=self._clock() + millis(duration), reason=reason)

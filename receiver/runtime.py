@@ -47,7 +47,7 @@ class Runtime:
             name: provider_for(name, account) for name, account in config.providers.items()
         }
         judge = LedgerJudge(rules=_rules(config, self.providers), plan=plan)
-        self.ingest = Ingest(ledger, judge, on_doubt=self.wake_worker)
+        self.ingest = Ingest(ledger, judge, on_work=self.wake_worker)
         self.journal = LedgerJournal(
             ledger,
             self.ingest,
@@ -108,7 +108,7 @@ class Runtime:
         self._working = asyncio.create_task(self.worker.run(), name="worker")
 
     def wake_worker(self) -> None:
-        """Something was queued, or a doubt was raised."""
+        """Something was queued, a doubt was raised, or a slot is free."""
         self.worker.wake()
 
     def begin_stopping(self) -> None:

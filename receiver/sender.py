@@ -62,5 +62,5 @@ class Sender:
             return
         try:
             await self._submitter.send(submission, callback_url)
-        except (Refused, InvalidRequest) as refused:
-            log.info("task.not_sent", task=unsent.external_task_id, provider=unsent.provider, reason=str(refused))
+        except (Refused, InvalidRequest):
+            log.info("task.not_sent", task=unsent.external_task_id, provider=unsent.provider)
