@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from receiver.config import Config
 from receiver.configerrors import ConfigError, ConfigProblem, variable
-from submitter.settings import is_loopback
+from submitter.settings import is_loopback, without_password
 
 # Where a platform's disk does not outlive a restart, by the variable that gives the platform away.
 FORGETFUL_PLATFORMS = {
@@ -20,6 +21,7 @@ FORGETFUL_PLATFORMS = {
     "AWS_LAMBDA_FUNCTION_NAME": "AWS Lambda",
 }
 _PRIVATE_SUFFIXES = (".local", ".internal", ".lan", ".home.arpa", ".localdomain", ".test", ".invalid")
+_PRINTABLE = re.compile(r"[!-~]+")
 _MAX_PUBLIC_URL = 1_900  # a callback_url has 2048 characters at most (wire.md §2)
 
 
@@ -33,7 +35,10 @@ def public_url_of(config: Config) -> str:
 
 def is_public(config: Config) -> bool:
     """Whether the world is meant to reach this receiver: then it needs keys and secrets."""
-    return bool(config.public_url) and not is_loopback(urlsplit(config.public_url).hostname)
+    try:
+        return bool(config.public_url) and not is_loopback(urlsplit(config.public_url).hostname)
+    except ValueError:  # what is no URL is not this machine's either
+        return True
 
 
 def sqlite_path(config: Config) -> Path:
@@ -44,7 +49,8 @@ def sqlite_path(config: Config) -> Path:
         raise ConfigError([ConfigProblem("ledger.url", "", problem)])
     path = url.removeprefix("sqlite:///") if url.startswith("sqlite:///") else ""
     if not path or path == ":memory:":
-        problem = f"{url!r} is no place for a ledger: write sqlite:///relative or sqlite:////absolute path"
+        shown = without_password(url)
+        problem = f"{shown!r} is no place for a ledger: write sqlite:///relative or sqlite:////absolute path"
         raise ConfigError([ConfigProblem("ledger.url", "", problem)])
     return Path(unquote(path))
 
@@ -71,13 +77,21 @@ def require_bootable(config: Config, environment: Mapping[str, str]) -> None:
 
 
 def not_acted_on(config: Config) -> list[str]:
-    """What is configured and checked, but not acted on by this version."""
-    named = []
+    """What the configuration sets and this version checks, but does not act on."""
+    waiting = {
+        "archive": "result images are not yet copied",
+        "gateway": "the Kling wire is not yet served from the ledger",
+        "metrics": "there is no /metrics yet",
+        "retention": "nothing is pruned yet",
+    }
+    notes = [
+        f"{table}.{key}: {note}"
+        for table, note in waiting.items()
+        for key in sorted(getattr(config, table).model_fields_set)
+    ]
     if config.destinations:
-        named.append("destinations: events are kept and listed by /v1/events, not yet delivered")
-    if config.archive.url:
-        named.append("archive.url: result images are not yet copied")
-    return named
+        notes.append("destinations: events are kept and listed by /v1/events, not yet delivered")
+    return notes
 
 
 def _public_url_problems(config: Config) -> list[ConfigProblem]:
@@ -98,14 +112,16 @@ def _public_url_problems(config: Config) -> list[ConfigProblem]:
 
 
 def _judge_url(config: Config, url: str, remote: list[str]) -> list[str]:
+    shown = without_password(url)
+    no_url = [f"{shown!r} is no URL: write such as https://hooks.example.com"]
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        return [f"{url!r} is no URL ({error}): write such as https://hooks.example.com"]
-    if parts.scheme not in {"http", "https"} or not host:
-        return [f"{url!r} is no URL: write such as https://hooks.example.com"]
-    if parts.username or parts.password or parts.query or parts.fragment:
+    except ValueError:
+        return no_url
+    if parts.scheme not in {"http", "https"} or not host or _PRINTABLE.fullmatch(url) is None:
+        return no_url
+    if "@" in parts.netloc or "?" in url or "#" in url:
         return ["must have neither user, password, query nor fragment: providers refuse such callback URLs"]
     if len(url) > _MAX_PUBLIC_URL:
         return [f"has {len(url)} characters: a callback URL may have 2048 in all"]
@@ -113,7 +129,7 @@ def _judge_url(config: Config, url: str, remote: list[str]) -> list[str]:
         return []
     meant = "or set allow_private_public_url = true if this is meant"
     if parts.scheme != "https":
-        return [f"{url!r} is not https, and {', '.join(remote)} calls back to https only: write https://, {meant}"]
+        return [f"{shown!r} is not https, and {', '.join(remote)} calls back to https only: write https://, {meant}"]
     if is_private_host(host):
         return [f"{host!r} cannot be reached by {', '.join(remote)}: write a public host name, {meant}"]
     return []
@@ -121,6 +137,7 @@ def _judge_url(config: Config, url: str, remote: list[str]) -> list[str]:
 
 def is_private_host(host: str) -> bool:
     """Whether this host, judged as text and never by DNS, is out of a provider's reach."""
+    host = host.removesuffix(".")
     if is_loopback(host) or host.endswith(_PRIVATE_SUFFIXES):
         return True
     try:

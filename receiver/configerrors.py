@@ -61,7 +61,8 @@ def _problem(
     if kind == "extra_forbidden":
         return ConfigProblem(key, origin, _unknown(path, model))
     if kind == "missing":
-        return ConfigProblem(key, origin, f"is missing: set it, or {variable(path)}")
+        in_a_list = any(part.isdigit() for part in path)  # no variable names a place in a list
+        return ConfigProblem(key, origin, "is missing: set it" + ("" if in_a_list else f", or {variable(path)}"))
     return ConfigProblem(key, origin, message.removeprefix("Value error, "))
 
 
@@ -80,10 +81,15 @@ def _unknown(path: list[str], model: type[BaseModel]) -> str:
 
 def _keys(model: type[BaseModel], tables: Sequence[str]) -> Iterable[str]:
     """The keys of the table at this path. A name in `providers`, or a place in a list, is passed over."""
-    for part in tables:
+    parts = iter(tables)
+    for part in parts:
         field = model.model_fields.get(part)
         inner = None if field is None else _model_in(field.annotation)
-        model = model if inner is None else inner
+        if field is None or inner is None:
+            continue
+        model = inner
+        if not isinstance(field.annotation, type):
+            next(parts, None)
     return model.model_fields
 
 

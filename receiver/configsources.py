@@ -11,7 +11,7 @@ from typing import Any
 from receiver.configerrors import ConfigError, ConfigProblem
 
 PREFIX = "HOOKLEDGER_"
-NOT_KEYS = frozenset({"HOOKLEDGER_CONFIG", "HOOKLEDGER_RECEIVER", "HOOKLEDGER_RECEIVER_KEY"})
+NOT_KEYS = frozenset({"HOOKLEDGER_CONFIG", "HOOKLEDGER_RECEIVER", "HOOKLEDGER_RECEIVER_KEY", "HOOKLEDGER_TRACEBACK"})
 _DATABASE_SCHEMES = ("sqlite:", "postgres:", "postgresql:")
 
 

@@ -79,10 +79,19 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(listed)]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(listed)]
 
 
+def without_password(url: str) -> str:
+    """The URL as it may be shown: an error message ends up in a log."""
+    scheme, slashes, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    _, at, host = authority.rpartition("@")
+    return f"{scheme}{slashes}********@{host}{slash}{path}" if at else url
+
+
 def is_loopback(host: str | None) -> bool:
     """Whether this host, judged as text and never by DNS, is this machine."""
     if host is None:
         return False
+    host = host.removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -135,11 +144,11 @@ class ProviderSettings(BaseModel):
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
-        parts = urlsplit(self.origin)
+        parts, shown = urlsplit(self.origin), without_password(self.base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"base_url {self.base_url!r} is no URL: write one such as {BASE_URLS[self.kind]}")
+            raise ValueError(f"base_url {shown!r} is no URL: write one such as {BASE_URLS[self.kind]}")
         if parts.scheme == "http" and not self.is_on_loopback:
-            raise ValueError(f"base_url {self.base_url!r} would send the key unencrypted: write https://")
+            raise ValueError(f"base_url {shown!r} would send the key unencrypted: write https://")
         if self.kind != "kling" and (self.access_key or self.secret_key):
             raise ValueError(f"access_key and secret_key are Kling's: a {self.kind} account has an api_key")
         if bool(self.access_key) != bool(self.secret_key):

@@ -16,6 +16,7 @@ from receiver.config import Config
 from receiver.configerrors import ConfigError
 from receiver.ledger.errors import LedgerLocked
 from receiver.ledger.sqlite import SqliteLedger, SqliteReader
+from submitter.settings import without_password
 from submitter.submit import system_clock
 
 app = typer.Typer(help="Look at the configuration in force.", no_args_is_help=True)
@@ -83,6 +84,9 @@ async def _migrate(config: Config) -> None:
         await ledger.aclose()
 
 
+_HELD = BaseModel | dict | tuple | SecretStr  # what may hold a secret; the rest is shown as JSON writes it
+
+
 def shown(value: Any) -> Any:
     """The configuration as JSON in its own words, with every secret masked."""
     if isinstance(value, SecretStr):
@@ -90,13 +94,13 @@ def shown(value: Any) -> Any:
     if isinstance(value, BaseModel):
         texts = value.model_dump(mode="json")
         return {
-            name: shown(each)
-            if isinstance(each := getattr(value, name), BaseModel | dict | tuple | SecretStr)
-            else texts[name]
+            name: shown(each if isinstance(each := getattr(value, name), _HELD) else texts[name])
             for name in type(value).model_fields
         }
     if isinstance(value, dict):
         return {name: shown(each) for name, each in value.items()}
+    if isinstance(value, str):
+        return without_password(value)
     if isinstance(value, tuple):
         return [shown(each) for each in value]
     return value

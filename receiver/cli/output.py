@@ -20,9 +20,16 @@ MISUSED = 2
 WIDTH_WHERE_NOBODY_LOOKS = 160  # a pipe has no width: tables are not to be cut there
 TRACEBACK_VARIABLE = "HOOKLEDGER_TRACEBACK"
 
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """A pager was closed, or `head` has seen enough: that is no error, and run_safely ends it."""
+        raise BrokenPipeError
+
+
 # rich honours NO_COLOR and leaves colours out where nobody looks.
-out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else WIDTH_WHERE_NOBODY_LOOKS)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+out = _Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else WIDTH_WHERE_NOBODY_LOOKS)
+err = _Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 class CommandError(Exception):
@@ -46,7 +53,10 @@ def note(message: str) -> None:
 def run_safely(command: Callable[[], Any]) -> NoReturn:
     """Run, and turn what is raised into a message and an exit code. Nobody is shown a traceback unasked."""
     try:
-        command()
+        try:
+            command()
+        finally:
+            sys.stdout.flush()
     except ConfigError as error:
         _fail("the configuration cannot be used:\n  " + str(error).replace("\n", "\n  "), MISUSED)
     except (LedgerUnusable, InvalidRequest) as error:
@@ -60,7 +70,7 @@ def run_safely(command: Callable[[], Any]) -> NoReturn:
     except KeyboardInterrupt:
         _fail("interrupted", FAILED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # a pager was closed: that is no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if os.environ.get(TRACEBACK_VARIABLE):
             raise

@@ -48,7 +48,9 @@ def sandbox(
     try:
         asyncio.run(_run(settings, host, port))
     except OSError as error:
-        raise CommandError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from None
+        raise CommandError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another --port", code=MISUSED
+        ) from None
 
 
 def demo(

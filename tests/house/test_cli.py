@@ -1,0 +1,549 @@
+"""The commands as a person or a script meets them: output, exit codes, signals, and who writes the ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from receiver.cli import app, main
+from receiver.ledger.migrate import migrate_sqlite
+from tests.house.commands import (
+    COMMAND,
+    NOWHERE,
+    PATIENCE,
+    Ran,
+    Running,
+    accounts,
+    configured,
+    environment,
+    eventually,
+    run,
+    run_all,
+    serving,
+    taken_port,
+)
+
+COMMANDS = [
+    "demo",
+    "serve",
+    "tick",
+    "submit",
+    "tasks list",
+    "tasks show",
+    "tasks refresh",
+    "tasks resend",
+    "tasks abandon",
+    "config show",
+    "config check",
+    "migrate",
+    "sandbox",
+]
+GO_ON_OR_DRAW = {"demo", "serve", "sandbox"}  # they play or serve; what they answer is not data
+COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
+NOTHING_TO_DO = {"sent": 0, "asked": 0, "overdue": 0}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[Ran] | None]:
+    """The demo, which mostly waits: it runs beside the other tests, if its own is to run."""
+    if not any(item.name == "test_a_small_demo_adds_up" for item in request.session.items):
+        yield None
+        return
+    folder = tmp_path_factory.mktemp("demo")
+    with ThreadPoolExecutor(1) as aside:
+        yield aside.submit(run, folder, "demo", "--tasks", "9", "--folder", "small")
+
+
+def subcommands(command: Any, prefix: str = "") -> Iterator[str]:
+    for name, each in command.commands.items():
+        if hasattr(each, "commands"):
+            yield from subcommands(each, f"{prefix}{name} ")
+        else:
+            yield prefix + name
+
+
+# --- what each command says of itself
+
+
+def test_there_are_just_these_commands() -> None:
+    known = sorted(subcommands(typer.main.get_command(app)))
+
+    assert sorted(COMMANDS) == known
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    shown = CliRunner().invoke(app, [*command.split(), "--help"], prog_name="hookledger", terminal_width=200)
+
+    assert 0 == shown.exit_code
+    assert f"Usage: hookledger {command}" in shown.stdout
+
+
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - GO_ON_OR_DRAW))
+def test_every_command_that_prints_data_has_json(command: str) -> None:
+    shown = CliRunner().invoke(app, [*command.split(), "--help"], terminal_width=200)
+
+    assert "--json" in shown.stdout
+
+
+def test_the_real_command_explains_itself_and_so_does_an_empty_one(tmp_path: Path) -> None:
+    asked, short, empty = run_all(tmp_path, [["--help"], ["-h"], []])
+
+    assert (0, 0, 2) == (asked.code, short.code, empty.code)
+    assert all("serve" in ran.out + ran.err for ran in (asked, short, empty))
+
+
+# --- misuse
+
+
+MISUSES = [
+    (["serv"], "serve"),
+    (["serve", "--prot", "1"], "--port"),
+    (["serve", "--port", "99999"], "server.port (from the command line)"),
+    (["--config", "nowhere.toml", "serve"], "nowhere.toml"),
+    (["tick", "--config", "broken.toml"], "broken.toml"),
+    (["config", "show", "--config", "misspelt.toml"], "did you mean polling.interval?"),
+    (["config", "check", "--config", "public.toml", "--json"], "api.keys"),
+    (["serve", "--config", "public.toml"], "callbacks.secrets"),
+    (["serve", "--config", "postgres.toml"], "sqlite:///path"),
+    (["submit", "a fox"], "config.example.toml"),
+    (["submit", "a fox", "--set", "n"], "--set n"),
+    (["submit", "a fox", "--image", "nowhere.png"], "nowhere.png"),
+    (["submit", "a fox", "--receiver", "http://127.0.0.1:9", "--provider", "kling"], "'kling'"),
+    (["tasks", "list", "--state", "done"], "done"),
+    (["tasks", "resend", "t_1"], "--may-pay-twice"),
+    (["sandbox", "--faults", "dorp=1"], "dorp"),
+    (["demo", "--tasks", "1"], "--tasks"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), MISUSES, ids=[" ".join(arguments) for arguments, _ in MISUSES])
+def test_misuse_exits_2_and_says_what_to_do(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    write_configurations(tmp_path)
+
+    ran = run_here(tmp_path, arguments, monkeypatch, capsys)
+
+    assert 2 == ran.code
+    assert words in unwrapped(ran.err)
+    assert "" == ran.out
+
+
+def write_configurations(folder: Path) -> None:
+    configured(folder)
+    (folder / "broken.toml").write_text("[server\n")
+    (folder / "misspelt.toml").write_text("[polling]\nintervall = '1s'\n")
+    (folder / "public.toml").write_text("public_url = 'https://hooks.example.com'\n")
+    (folder / "postgres.toml").write_text("[ledger]\nurl = 'postgresql://db/hookledger'\n")
+
+
+def run_here(
+    folder: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Ran:
+    """The command in this process: a start costs more than all that a misuse does."""
+    for name in set(os.environ) - set(environment()):
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["hookledger", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert "Traceback" not in said.out + said.err
+    return Ran(int(ended.value.code or 0), said.out, said.err)
+
+
+def unwrapped(text: str) -> str:
+    """What typer's boxes broke into lines, in one."""
+    return " ".join(text.replace("│", " ").split())
+
+
+def test_a_misspelt_variable_exits_2_naming_it_and_the_nearest_key(tmp_path: Path) -> None:
+    ran = run(tmp_path, "serve", env={"HOOKLEDGER_POLLING__INTERVALL": "1s"})
+
+    assert 2 == ran.code
+    assert "HOOKLEDGER_POLLING__INTERVALL" in ran.err
+    assert "did you mean polling.interval?" in ran.err
+
+
+def test_the_variable_that_shows_tracebacks_is_understood(tmp_path: Path) -> None:
+    ran = run(tmp_path, "config", "show", env={"HOOKLEDGER_TRACEBACK": "1"})
+
+    assert (0, "") == (ran.code, ran.err)
+
+
+def test_a_public_url_that_is_none_is_no_fault_of_ours(tmp_path: Path) -> None:
+    """A command that sends for itself puts the address into callback URLs, as `serve` does."""
+    ran = run_all(tmp_path, [["config", "check"], ["serve"], ["tick"]], env={"HOOKLEDGER_PUBLIC_URL": "https://[bad"})
+
+    assert [2, 2, 2] == [each.code for each in ran]
+    assert all("public_url: 'https://[bad' is no URL" in each.err for each in ran)
+
+
+@pytest.mark.parametrize("command", ["serve", "sandbox"])
+def test_a_taken_port_exits_2_naming_it(tmp_path: Path, command: str) -> None:
+    with taken_port() as port:
+        ran = run(tmp_path, command, "--port", str(port))
+
+    assert 2 == ran.code
+    assert f"127.0.0.1:{port}" in ran.err
+    assert "--port" in ran.err
+
+
+# --- colours and pipes
+
+
+def test_colours_are_for_those_who_want_them(tmp_path: Path) -> None:
+    coloured = run(tmp_path, "tasks", "list", env={"FORCE_COLOR": "1"})
+    plain = run(tmp_path, "tasks", "list", env={"FORCE_COLOR": "1", "NO_COLOR": "1"})
+
+    assert COLOUR.search(coloured.err)
+    assert not COLOUR.search(plain.err)
+
+
+def test_no_color_holds_for_the_log_of_serve_too(tmp_path: Path) -> None:
+    configured(tmp_path, "[logging]\nformat = 'console'\n")
+
+    shown = log_on_a_terminal(tmp_path, {"NO_COLOR": "1", "TERM": "xterm"})
+
+    assert not COLOUR.search(shown)
+
+
+def log_on_a_terminal(folder: Path, env: dict[str, str]) -> str:
+    """What `serve` writes on a terminal until it listens."""
+    ours, its = os.openpty()
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, ours)
+        process = subprocess.Popen(
+            [*COMMAND, "serve", "--port", "0"], cwd=folder, env=environment(env), stdout=its, stderr=its
+        )
+        os.close(its)
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        shown = ""
+        while "listening" not in shown:
+            shown += os.read(ours, 4096).decode()
+        return shown
+
+
+@pytest.mark.parametrize("arguments", [["config", "show"], ["config", "show", "--json"]], ids=" ".join)
+def test_a_pipe_that_was_closed_is_no_error(tmp_path: Path, arguments: list[str]) -> None:
+    nobody, pipe = os.pipe()
+    os.close(nobody)
+    try:
+        ran = subprocess.run(
+            [*COMMAND, *arguments], cwd=tmp_path, env=environment(), stdout=pipe, stderr=subprocess.PIPE, check=False
+        )
+    finally:
+        os.close(pipe)
+
+    assert (0, b"") == (ran.returncode, ran.stderr)
+
+
+# --- a receiver is running: commands that write go through it
+
+
+def test_a_submitted_prompt_becomes_images(receiver: Running) -> None:
+    ran = run(receiver.folder, "submit", "a red fox", "-n", "2", "--provider", "kling", "--wait", "15")
+
+    said, *images = ran.out.splitlines()
+
+    assert (0, "succeeded") == (ran.code, said.split()[1])
+    assert 2 == len(images)
+    assert all(image.startswith("http://") for image in images)
+    assert f"through the receiver at {receiver.address}" in ran.err
+
+
+def test_a_dash_reads_the_prompt_from_standard_input(receiver: Running) -> None:
+    ran = run(
+        receiver.folder, "submit", "-", "--provider", "kling", "--id", "from-stdin", "--json", stdin="a blue fox\n"
+    )
+
+    assert 0 == ran.code
+    assert ("from-stdin", "a blue fox") == (ran.json["external_task_id"], ran.json["request"]["prompt"])
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [("[[policy]]", "content safety policy"), ("[[fail: too foggy]]", "too foggy")],
+    ids=["refused", "failed"],
+)
+def test_what_the_provider_will_not_draw_exits_1_with_its_words(receiver: Running, trouble: str, words: str) -> None:
+    ran = run(receiver.folder, "submit", f"a fox {trouble}", "--provider", "cometapi", "--wait", "15")
+
+    assert 1 == ran.code
+    assert words in ran.out + ran.err
+
+
+def test_every_command_works_while_a_receiver_runs(receiver: Running) -> None:
+    run(receiver.folder, "submit", "a fox", "--provider", "kling", "--id", "looked-at", "--wait", "15")
+    commands = [["tasks", "list"], ["tasks", "show", "looked-at"], ["tick"]]
+    more = [["tasks", "refresh", "looked-at"], ["migrate"], ["config", "check"]]
+
+    for_people = run_all(receiver.folder, commands)
+    for_programs = run_all(receiver.folder, [[*command, "--json"] for command in commands + more])
+    listed, shown, ticked, refreshed, migrated, checked = (ran.json for ran in for_programs)
+
+    assert {0} == {ran.code for ran in [*for_people, *for_programs]}
+    assert all(ran.out for ran in for_people)
+    assert "looked-at" in {task["external_task_id"] for task in listed["tasks"]}
+    assert "succeeded" == shown["task"]["state"]
+    assert {"answer", "callback"} <= {report["source"] for report in shown["history"]["reports"]}
+    assert "looked-at" == refreshed["external_task_id"]
+    assert {*NOTHING_TO_DO, "turns"} == {*ticked}
+    assert migrated["current"]
+    assert checked["ok"]
+
+
+def test_a_task_that_nobody_knows_exits_1(receiver: Running) -> None:
+    ran = run_all(receiver.folder, [["tasks", "show", "nobody"], ["tasks", "refresh", "nobody"]])
+
+    assert [1, 1] == [each.code for each in ran]
+    assert all("nobody" in each.err for each in ran)
+
+
+def test_a_task_is_abandoned_through_the_receiver(receiver: Running) -> None:
+    run(receiver.folder, "submit", "a fox [[drop_all,seconds=60]]", "--provider", "kling", "--id", "given-up")
+
+    ran = run(receiver.folder, "tasks", "abandon", "given-up", "--json")
+
+    assert (0, "expired") == (ran.code, ran.json["state"])
+
+
+def test_another_machine_submits_through_the_receivers_journal(
+    receiver: Running, sandbox: Running, tmp_path: Path
+) -> None:
+    elsewhere = configured(tmp_path, accounts(sandbox.address))
+    arguments = ["submit", "a far fox", "--provider", "kling", "--id", "from-afar", "--wait", "15", "--json"]
+
+    ran = run(elsewhere, *arguments, env={"HOOKLEDGER_RECEIVER": receiver.address})
+
+    assert (0, "succeeded", "callback") == (ran.code, ran.json["state"], ran.json["settled_by"])
+    assert "from-afar" == httpx.get(f"{receiver.address}/v1/tasks/from-afar").json()["external_task_id"]
+    assert not (elsewhere / "hookledger.db").exists()
+
+
+# --- no receiver is running: commands that write take the ledger themselves
+
+
+def test_commands_that_write_work_while_no_receiver_runs(sandbox: Running, tmp_path: Path) -> None:
+    configured(tmp_path, accounts(sandbox.address) + "[polling]\nfirst_after = '0s'\n")
+
+    left = run(tmp_path, "submit", "a fox [[seconds=60]]", "--provider", "kling", "--id", "left")
+    drawn = run(tmp_path, "submit", "a fox [[seconds=0]]", "--provider", "kling", "--id", "drawn")
+    ticked = run(tmp_path, "tick", "--json")
+    shown, abandoned = run_all(tmp_path, [["tasks", "show", "drawn", "--json"], ["tasks", "abandon", "left"]])
+
+    assert {0} == {ran.code for ran in (left, drawn, ticked, shown, abandoned)}
+    assert "no receiver runs on this ledger" in left.err
+    assert 2 == ticked.json["asked"]
+    assert ("succeeded", "query") == (shown.json["task"]["state"], shown.json["task"]["settled_by"])
+    assert "expired" in abandoned.out
+
+
+def test_where_no_ledger_is_the_command_that_makes_one_is_named(tmp_path: Path) -> None:
+    ran = run(tmp_path, "tasks", "list")
+
+    assert ran.code
+    assert "no ledger at hookledger.db" in ran.err
+    assert "'hookledger serve' or 'migrate' makes one" in ran.err
+
+
+def test_migrate_makes_a_ledger_and_tick_finds_nothing_to_do(tmp_path: Path) -> None:
+    configured(tmp_path)
+
+    made = run(tmp_path, "migrate", "--json")
+    ticked = run(tmp_path, "tick", "--json")
+
+    assert {"ledger": "hookledger.db", "current": True} == made.json
+    assert {**ticked.json, **NOTHING_TO_DO} == ticked.json
+
+
+def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "hookledger.db", isolation_level=None)) as raw:
+        migrate_sqlite(raw, now=0)
+        raw.execute("insert into migrations values (9999, '9999_later.sql', 'x', 0)")
+
+    ran = run_all(tmp_path, [["serve", "--port", "0"], ["tasks", "list"]])
+
+    assert [2, 2] == [each.code for each in ran]
+    assert all("made by a newer hookledger (it has 9999_later.sql)" in each.err for each in ran)
+
+
+# --- one process writes a ledger
+
+
+def test_a_second_serve_on_the_same_ledger_exits_2_naming_the_holder(receiver: Running) -> None:
+    ran = run(receiver.folder, "serve", "--port", "0", env={"HOOKLEDGER_LEDGER__LOCK_WAIT": "100ms"})
+
+    assert 2 == ran.code
+    assert receiver.address in ran.err
+    assert str(receiver.process.pid) in ran.err
+
+
+def test_a_second_serve_takes_over_when_the_first_one_leaves_in_time(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(serving(configured(tmp_path)))
+        leaving = threading.Timer(0.8, first.process.send_signal, [signal.SIGTERM])
+        leaving.start()
+        stack.callback(leaving.join)
+        second = stack.enter_context(serving(tmp_path, env={"HOOKLEDGER_LEDGER__LOCK_WAIT": "15s"}))
+        alive = httpx.get(f"{second.address}/readyz")
+        ended = second.end()
+
+    assert 0 == first.process.returncode
+    assert (200, 0) == (alive.status_code, ended)
+
+
+# --- signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_ends_serve_when_the_create_in_flight_is_written_down(
+    sandbox: Running, tmp_path: Path, number: signal.Signals
+) -> None:
+    configured(tmp_path, accounts(sandbox.address))
+    name = f"in-flight-{number.name}"
+    with serving(tmp_path) as ours, ThreadPoolExecutor(1) as aside:
+        answer = aside.submit(create, ours.address, name, "a fox [[slow]]")
+        eventually(lambda: is_created(sandbox, name))
+        code = ours.end(number)
+    listed = run(tmp_path, "tasks", "list", "--json")
+
+    assert 0 == code
+    assert 201 == answer.result().status_code
+    assert [name] == [task["external_task_id"] for task in listed.json["tasks"] if task["task_id"]]
+    assert "Traceback" not in ours.said
+
+
+def test_a_signal_lets_those_who_wait_go_at_once(sandbox: Running, tmp_path: Path) -> None:
+    configured(tmp_path, accounts(sandbox.address))
+    with (
+        serving(tmp_path) as ours,
+        contextlib.closing(HTTPConnection(httpx.URL(ours.address).netloc.decode())) as caller,
+    ):
+        create(ours.address, "waited-for", "a fox [[drop_all,seconds=60]]")
+        caller.request("GET", "/v1/tasks/waited-for?wait=20")
+        for _ in range(3):  # what came later was answered: by now that one waits
+            httpx.get(f"{ours.address}/livez")
+        before = time.monotonic()
+        code = ours.end()
+        seconds = time.monotonic() - before
+        answer = caller.getresponse()
+
+    assert 0 == code
+    assert 10 > seconds
+    assert (200, "submitted") == (answer.status, json.load(answer)["state"])
+
+
+def create(address: str, name: str, prompt: str) -> httpx.Response:
+    task = {"provider": "kling", "endpoint": "omni-image", "request": {"prompt": prompt}, "external_task_id": name}
+    return httpx.post(f"{address}/v1/tasks", json=task, timeout=PATIENCE)
+
+
+def is_created(sandbox: Running, name: str) -> bool:
+    """Whether the provider has it, though it may not have said so yet."""
+    tasks = httpx.get(f"{sandbox.address}/sandbox/tasks").json()["tasks"]
+    return name in {task["external_task_id"] for task in tasks}
+
+
+def test_killed_and_started_again_nothing_acknowledged_is_gone(tmp_path: Path) -> None:
+    """Callbacks come from four sides until the process is killed under them."""
+    nowhere = f"http://127.0.0.1:{NOWHERE}"
+    account = f"[providers.cometapi]\nbase_url = '{nowhere}'\napi_key = 'any'\nconfirm = 'never'\n"
+    configured(tmp_path, f"{account}[polling]\nenabled = false\n")
+    with serving(tmp_path) as first:
+        opened = open_submissions(first, 60)
+        acknowledged = call_back_until_killed(first, opened, after=20)
+    with serving(tmp_path) as second:
+        tasks = httpx.get(f"{second.address}/v1/tasks?limit=500").json()["tasks"]
+        code = second.end()
+
+    assert -signal.SIGKILL == first.process.returncode
+    assert {*opened} == {task["external_task_id"] for task in tasks}
+    assert 20 <= len(acknowledged)
+    assert acknowledged <= {task["external_task_id"] for task in tasks if task["state"] == "succeeded"}
+    assert 0 == code
+
+
+def open_submissions(running: Running, count: int) -> dict[str, str]:
+    """Tasks that are written down, each with its path for callbacks at this receiver."""
+    opened = {}
+    with httpx.Client(base_url=running.address) as client:
+        for number in range(count):
+            name = f"kept-{number}"
+            submission = {"provider": "cometapi", "endpoint": "omni-image", "request": {"prompt": "a fox"}}
+            answer = client.post("/v1/submissions", json={**submission, "external_task_id": name}).raise_for_status()
+            opened[name] = httpx.URL(answer.json()["callback_url"]).path
+    return opened
+
+
+def call_back_until_killed(running: Running, paths: dict[str, str], *, after: int) -> set[str]:
+    """The tasks whose callback was answered 200. So many answers, and the process is killed."""
+    acknowledged: set[str] = set()
+
+    def call_back(side: int) -> None:
+        with httpx.Client(base_url=running.address) as client, contextlib.suppress(httpx.TransportError):
+            for name, path in list(paths.items())[side::4]:
+                if 200 == client.post(path, json=success(name)).status_code:
+                    acknowledged.add(name)
+                if len(acknowledged) >= after:
+                    running.process.kill()
+
+    with ThreadPoolExecutor(4) as sides:
+        list(sides.map(call_back, range(4)))
+    running.process.wait(PATIENCE)
+    return acknowledged
+
+
+def success(name: str) -> dict[str, Any]:
+    return {
+        "task_id": f"at-{name}",
+        "task_status": "succeed",
+        "task_status_msg": "",
+        "task_info": {"external_task_id": name},
+        "created_at": 1_782_450_245_512,
+        "updated_at": 1_782_450_286_078,
+        "task_result": {"images": [{"index": 0, "url": f"https://cdn.example.com/{name}.png"}]},
+    }
+
+
+# --- playing
+
+
+def test_the_sandbox_lists_what_can_go_wrong(tmp_path: Path) -> None:
+    ran = run(tmp_path, "sandbox", "--list-faults")
+
+    assert 0 == ran.code
+    assert {"drop", "duplicate", "reorder", "forged"} <= {line.split()[0] for line in ran.out.splitlines() if line}
+    assert "[[drop]]" in ran.out
+
+
+def test_a_small_demo_adds_up(demo: Future[Ran]) -> None:
+    ran = demo.result()
+
+    assert 0 == ran.code
+    assert 8 == ran.out.count("✓")
+    assert "✗" not in ran.out
