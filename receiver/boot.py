@@ -78,6 +78,7 @@ def require_bootable(config: Config, environment: Mapping[str, str]) -> None:
 
 def not_acted_on(config: Config) -> list[str]:
     """What the configuration sets and this version checks, but does not act on."""
+    default = Config()
     waiting = {
         "archive": "result images are not yet copied",
         "gateway": "the Kling wire is not yet served from the ledger",
@@ -87,7 +88,8 @@ def not_acted_on(config: Config) -> list[str]:
     notes = [
         f"{table}.{key}: {note}"
         for table, note in waiting.items()
-        for key in sorted(getattr(config, table).model_fields_set)
+        for key in type(getattr(config, table)).model_fields
+        if getattr(getattr(config, table), key) != getattr(getattr(default, table), key)
     ]
     if config.destinations:
         notes.append("destinations: events are kept and listed by /v1/events, not yet delivered")

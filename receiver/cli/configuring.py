@@ -84,7 +84,7 @@ async def _migrate(config: Config) -> None:
         await ledger.aclose()
 
 
-_HELD = BaseModel | dict | tuple | SecretStr  # what may hold a secret; the rest is shown as JSON writes it
+_HELD = (BaseModel, dict, tuple, SecretStr)  # what may hold a secret; the rest is shown as JSON writes it
 
 
 def shown(value: Any) -> Any:

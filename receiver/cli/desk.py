@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ import httpx
 from pydantic import SecretStr
 
 from receiver.app import create_app
-from receiver.boot import sqlite_path
+from receiver.boot import require_bootable, sqlite_path
 from receiver.cli.output import MISUSED, CommandError, note
 from receiver.config import Config
 from receiver.ledger.errors import LedgerLocked
@@ -29,8 +30,10 @@ TIMEOUT = 60.0  # seconds: a create waits for the provider
 async def desk(config: Config, *, with_worker: bool = False) -> AsyncIterator[httpx.AsyncClient]:
     """A client of /v1: through the process that holds the ledger, else through a receiver in this process.
 
-    Raises CommandError where another process holds the ledger and cannot be reached.
+    Raises ConfigError where `serve` would not start either, and CommandError where another process holds the
+    ledger and cannot be reached.
     """
+    require_bootable(config, os.environ)
     configure_logs(format="console", level="warning")
     runtime = await _own_runtime(config)
     if runtime is None:
@@ -39,7 +42,11 @@ async def desk(config: Config, *, with_worker: bool = False) -> AsyncIterator[ht
         async with httpx.AsyncClient(base_url=holder, headers=_key_header(config), timeout=TIMEOUT) as client:
             yield client
         return
-    app = create_app(runtime, with_worker=with_worker)
+    try:
+        app = create_app(runtime, with_worker=with_worker)
+    except BaseException:
+        await runtime.aclose()  # an open ledger would hang the exit
+        raise
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(

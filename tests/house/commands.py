@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 COMMAND = (sys.executable, "-W", "error", "-m", "receiver")
-PATIENCE = 20.0  # seconds before a test gives up on what takes one
+PATIENCE = 12.0  # seconds before a test gives up on what takes one
 GLANCE = 0.01
 NOWHERE = 9  # the discard port: nobody listens there
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")

@@ -195,7 +195,7 @@ def test_the_variable_that_shows_tracebacks_is_understood(tmp_path: Path) -> Non
 
 
 def test_a_public_url_that_is_none_is_no_fault_of_ours(tmp_path: Path) -> None:
-    """A command that sends for itself puts the address into callback URLs, as `serve` does."""
+    """A command that does without a receiver puts the address into callback URLs, as `serve` does."""
     ran = run_all(tmp_path, [["config", "check"], ["serve"], ["tick"]], env={"HOOKLEDGER_PUBLIC_URL": "https://[bad"})
 
     assert [2, 2, 2] == [each.code for each in ran]
@@ -440,10 +440,7 @@ def test_a_signal_ends_serve_when_the_create_in_flight_is_written_down(
 
 def test_a_signal_lets_those_who_wait_go_at_once(sandbox: Running, tmp_path: Path) -> None:
     configured(tmp_path, accounts(sandbox.address))
-    with (
-        serving(tmp_path) as ours,
-        contextlib.closing(HTTPConnection(httpx.URL(ours.address).netloc.decode())) as caller,
-    ):
+    with serving(tmp_path) as ours, contextlib.closing(HTTPConnection(ours.address.removeprefix("http://"))) as caller:
         create(ours.address, "waited-for", "a fox [[drop_all,seconds=60]]")
         caller.request("GET", "/v1/tasks/waited-for?wait=20")
         for _ in range(3):  # what came later was answered: by now that one waits
@@ -452,10 +449,11 @@ def test_a_signal_lets_those_who_wait_go_at_once(sandbox: Running, tmp_path: Pat
         code = ours.end()
         seconds = time.monotonic() - before
         answer = caller.getresponse()
+        task = json.load(answer)
 
     assert 0 == code
     assert 10 > seconds
-    assert (200, "submitted") == (answer.status, json.load(answer)["state"])
+    assert (200, "submitted") == (answer.status, task["state"])
 
 
 def create(address: str, name: str, prompt: str) -> httpx.Response:

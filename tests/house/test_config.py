@@ -720,3 +720,8 @@ def test_what_is_configured_and_not_acted_on_is_said(key: str) -> None:
 
 def test_of_the_defaults_nothing_needs_to_be_said() -> None:
     assert [] == not_acted_on(Config())
+
+
+def test_of_a_copied_example_nothing_needs_to_be_said() -> None:
+    """It names every key at its default: nobody asked for anything."""
+    assert [] == not_acted_on(load_config(str(EXAMPLE), environment={}))
