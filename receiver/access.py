@@ -16,16 +16,17 @@ from submitter.settings import is_loopback
 FORWARDING_HEADERS = (
     "forwarded",
     "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
     "x-real-ip",
     "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
     "true-client-ip",
-    "cf-connecting-ip",
+    "cdn-loop",
+    "fastly-client-ip",
     "fly-client-ip",
     "ngrok-trace-id",
 )
+FORWARDING_PREFIXES = ("x-forwarded", "x-original-", "cf-")
 
 
 def require_access(request: Request, config: Config) -> None:
@@ -58,10 +59,21 @@ def _is_local(request: Request, config: Config) -> bool:
         return False
     if request.client is not None and not is_loopback(request.client.host):
         return False
-    if any(header in request.headers for header in FORWARDING_HEADERS):
+    if any(name in FORWARDING_HEADERS or name.startswith(FORWARDING_PREFIXES) for name in request.headers):
         return False
+    return is_loopback(_host_of(f"//{request.headers.get('host', '')}")) and not _is_foreign_page(request)
+
+
+def _is_foreign_page(request: Request) -> bool:
+    """Whether a browser sends this for a page from elsewhere: it reaches loopback too, and could spend money."""
+    origin = request.headers.get("origin")
+    if origin is not None and not is_loopback(_host_of(origin)):
+        return True
+    return request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}
+
+
+def _host_of(url: str) -> str | None:
     try:
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+        return urlsplit(url).hostname
     except ValueError:
-        return False
-    return is_loopback(host)
+        return None

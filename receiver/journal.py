@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +19,7 @@ from receiver.ledger.errors import ForeignTask, Unwritable
 from receiver.schedule import LOOK_UP, Backoff, QueryPlan, first_query_at
 from receiver.task import Source
 from submitter.errors import Deferred, FieldProblem, InvalidRequest, Refusal, Refused, Unanswered, Unreadable
+from submitter.journal import Opened as OpenedToSend
 from submitter.journal import Submission, TaskKey
 from submitter.moments import Moment, millis
 from submitter.providers.base import Provider, Trust
@@ -26,6 +29,9 @@ from submitter.request import read_request, request_digest, slots_held
 log = structlog.get_logger("journal")
 
 SEND_AGAIN = Backoff(first=timedelta(seconds=2), factor=2, longest=timedelta(minutes=2))
+MAX_REASON = 4_000
+# A provider may quote the request that it refuses, and with it the callback URL, which is a secret.
+_CALLBACK_TOKEN = re.compile(r"(/callbacks/[^/\s]+/[^/\s]+/)[A-Za-z0-9_%-]+")
 ACCOUNT_TROUBLE_PAUSES = timedelta(minutes=10)  # arrears are mended by a person, not by trying again
 
 
@@ -42,8 +48,8 @@ class LedgerJournal:
 
     Reasons go into the ledger and not into the log: a provider's message may quote the prompt.
 
-    What a send came to is said under the fence it was begun with. The fences of sends in progress are kept
-    here: after a restart an unfinished send counts as unanswered, which is always safe.
+    What a send came to is said under the fence it was begun with, which travels with the submission; without one
+    it is the opener's word, believed as long as nobody else has sent it since.
     """
 
     def __init__(
@@ -66,7 +72,6 @@ class LedgerJournal:
         self._plan = plan
         self._clock = clock
         self._on_queued = on_queued
-        self._fences: dict[str, int] = {}
 
     def callback_url(self, provider: str, external_task_id: str) -> str:
         """The URL at which this task may be reported about. A secret: it goes to the provider alone."""
@@ -74,19 +79,20 @@ class LedgerJournal:
             self.public_url, provider=provider, external_task_id=external_task_id, secret=self._secret
         )
 
-    async def open(self, submission: Submission) -> str | None:
+    async def open(self, submission: Submission) -> OpenedToSend | None:
         """As Journal.open. Raises TaskExists, InvalidRequest and LedgerUnavailable."""
         opened = await self.write_down(submission)
         if opened.outcome is not OpenedAs.TO_SEND:
             return None
-        return self.callback_url(submission.provider, submission.external_task_id)
+        callback_url = self.callback_url(submission.provider, submission.external_task_id)
+        return OpenedToSend(callback_url=callback_url, fence=opened.fence)
 
     async def write_down(self, submission: Submission, *, opened_by: str | None = None) -> Opened:
         """The row, and who sends it: its opener now, our sender when a slot is free, or nobody again."""
         account = self._accounts[submission.provider]
         slots = slots_held(submission.request)
         _require_slots(account, slots)
-        fields, pictures = take_out(submission.request.wire_fields())
+        fields, pictures = await asyncio.to_thread(lambda: take_out(submission.request.wire_fields()))
         now = self._clock()
         opened = await self._ledger.open_task(
             Opening(
@@ -105,19 +111,17 @@ class LedgerJournal:
                 inline=pictures,
             )
         )
-        if opened.outcome is OpenedAs.TO_SEND:
-            self._fences[submission.external_task_id] = opened.fence
-        elif opened.outcome is OpenedAs.QUEUED:
+        if opened.outcome is OpenedAs.QUEUED:
             self._on_queued()
         return opened
 
-    def take_up(self, unsent: Unsent) -> Submission:
+    async def take_up(self, unsent: Unsent) -> Submission:
         """The submission of a claimed row. Raises InvalidRequest where today's rules refuse it."""
-        self._fences[unsent.external_task_id] = unsent.fence
         return Submission(
             provider=unsent.provider,
-            request=read_request(unsent.endpoint, unsent.request),
+            request=await asyncio.to_thread(read_request, unsent.endpoint, unsent.request),
             external_task_id=unsent.external_task_id,
+            fence=unsent.fence,
         )
 
     def first_query_at(self, provider: str, sent_at: Moment) -> Moment | None:
@@ -143,35 +147,29 @@ class LedgerJournal:
 
     async def refuse(self, task: TaskKey, reason: str) -> None:
         """As Journal.refuse."""
-        fence = self._fences.pop(task.external_task_id, None)
-        await self._ledger.refuse(task.external_task_id, reason, fence=fence, now=self._clock())
+        await self._ledger.refuse(task.external_task_id, _told(reason), fence=task.fence, now=self._clock())
         log.info("task.refused", task=task.external_task_id, provider=task.provider)
 
     async def defer(self, task: TaskKey, reason: str, after: timedelta | None) -> None:
-        """As Journal.defer. Where the send is not remembered, nobody may say that it did not happen."""
-        fence = self._fences.pop(task.external_task_id, None)
-        if fence is None:
-            await self.unanswered(task, reason)
-            return
+        """As Journal.defer."""
         now = self._clock()
         send_at = max(
-            SEND_AGAIN.next_at(task.external_task_id, attempt=fence - 1, now=now),
+            SEND_AGAIN.next_at(task.external_task_id, attempt=(task.fence or 1) - 1, now=now),
             now if after is None else now + millis(after),
         )
         if after is not None:
             await self._pause(task.provider, now + millis(after), reason)
-        await self._ledger.defer(task.external_task_id, reason, fence=fence, send_at=send_at)
+        await self._ledger.defer(task.external_task_id, _told(reason), fence=task.fence, send_at=send_at)
         self._on_queued()
         log.info("task.deferred", task=task.external_task_id, provider=task.provider)
 
     async def unanswered(self, task: TaskKey, reason: str) -> None:
         """As Journal.unanswered."""
-        self._fences.pop(task.external_task_id, None)
         capabilities = self._accounts[task.provider].provider.capabilities
         soon = LOOK_UP.next_at(task.external_task_id, attempt=0, now=self._clock())
         await self._ledger.unanswered(
             task.external_task_id,
-            f"the create was not answered: {reason}",
+            f"the create was not answered: {_told(reason)}",
             query_at=soon if capabilities.query_by_external_id else None,
         )
         log.warning("task.unanswered", task=task.external_task_id, provider=task.provider)
@@ -180,7 +178,6 @@ class LedgerJournal:
         if not reports:
             await self._keep(task, body, "the answer names no task")
             return
-        self._fences.pop(task.external_task_id, None)
         heard = Heard(
             provider=task.provider,
             external_task_id=task.external_task_id,
@@ -205,7 +202,7 @@ class LedgerJournal:
 
     async def _heard_refusal(self, task: TaskKey, refused: Refused) -> None:
         capabilities = self._accounts[task.provider].provider.capabilities
-        was_sent_before = self._fences.get(task.external_task_id, 1) > 1
+        was_sent_before = task.fence is not None and task.fence > 1
         if refused.kind is Refusal.ALREADY_EXISTS and (capabilities.query_by_external_id or was_sent_before):
             await self.unanswered(task, f"{refused.code}: {refused.message}")
             return
@@ -227,6 +224,11 @@ class LedgerJournal:
             now=self._clock(),
         )
         await self.unanswered(task, reason)
+
+
+def _told(reason: str) -> str:
+    """The reason as it may be kept and shown: without U+0000, bounded, and with no callback URL's token in it."""
+    return _CALLBACK_TOKEN.sub(r"\1…", reason.replace("\x00", "\ufffd"))[:MAX_REASON]
 
 
 def _require_slots(account: Account, slots: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import structlog
 
@@ -100,7 +101,7 @@ class Runtime:
         opened = await self.journal.write_down(submission)
         if opened.outcome is OpenedAs.TO_SEND:
             callback_url = self.journal.callback_url(submission.provider, submission.external_task_id)
-            await self.submitter.send(submission, callback_url)
+            await self.submitter.send(replace(submission, fence=opened.fence), callback_url)
         return opened.outcome
 
     def start_worker(self) -> None:

@@ -56,7 +56,7 @@ class Sender:
     async def _send(self, unsent: Unsent, now: Moment) -> None:
         callback_url = self._journal.callback_url(unsent.provider, unsent.external_task_id)
         try:
-            submission = self._journal.take_up(unsent)
+            submission = await self._journal.take_up(unsent)
         except InvalidRequest as invalid:  # the rules were tightened since it was written down
             await self._ledger.refuse(unsent.external_task_id, str(invalid), fence=unsent.fence, now=now)
             return

@@ -18,7 +18,7 @@ from receiver.problems import invalid
 from receiver.runtime import Runtime
 from receiver.taskjson import record_json
 from submitter.errors import FieldProblem
-from submitter.journal import TaskKey
+from submitter.journal import FENCE_HEADER, TaskKey
 
 _STATUS = {OpenedAs.TO_SEND: 201, OpenedAs.ALREADY: 200, OpenedAs.QUEUED: 202}
 
@@ -39,6 +39,7 @@ async def open_submission(request: Request) -> Response:
     return JSONResponse(
         {"external_task_id": submission.external_task_id, "callback_url": callback_url},
         status_code=_STATUS[opened.outcome],
+        headers={} if callback_url is None else {FENCE_HEADER: str(opened.fence)},
     )
 
 
@@ -80,11 +81,14 @@ async def _fields(request: Request, runtime: Runtime, *known: str) -> dict[str, 
 
 
 async def _task_key(request: Request, runtime: Runtime) -> TaskKey:
+    """The task, and the sending of it that this is about: what the opening was answered with, if it is sent back."""
+    said = request.headers.get(FENCE_HEADER, "")
+    fence = int(said) if said.isascii() and said.isdecimal() and len(said) < 16 else None
     external_task_id = request.path_params["external_task_id"]
     record = await runtime.ledger.record(external_task_id)
     if record is None or record.task.provider not in runtime.providers:
         raise UnknownTask(external_task_id)
-    return TaskKey(provider=record.task.provider, external_task_id=external_task_id)
+    return TaskKey(provider=record.task.provider, external_task_id=external_task_id, fence=fence)
 
 
 async def _shown(request: Request, runtime: Runtime) -> Response:

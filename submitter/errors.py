@@ -7,7 +7,7 @@ SubmitterError
 ├── Unanswered       ask, never send again blindly: a task may exist, and may have been paid for
 ├── Unreadable       keep the bytes, look at them: nobody knows what they say
 ├── BadSignature     do not believe it (submitter.signatures)
-└── JournalError     the receiver did not write it down: nothing was sent
+└── JournalError     the receiver did not write the submission down: nothing was sent
 """
 
 from __future__ import annotations

@@ -8,24 +8,27 @@ import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 
 from submitter.closing import Closing
 from submitter.errors import FieldProblem, InvalidRequest, JournalError
 from submitter.request import ImageRequest
+from submitter.settings import is_loopback
 
+FENCE_HEADER = "Hookledger-Fence"
 # About 15 s in all: a receiver that is being deployed anew is back by then.
 RETRY_AFTER = tuple(timedelta(seconds=seconds) for seconds in (0.2, 0.5, 1, 2, 4, 8))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskKey:
-    """Which task of which account."""
+    """Which task of which account, and which sending of it: `fence` is the journal's own word, handed back to it."""
 
     provider: str
     external_task_id: str
+    fence: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +38,19 @@ class Submission(TaskKey):
     request: ImageRequest
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The journal's leave to send, once: to this callback URL, and what comes of it is said with this fence."""
+
+    callback_url: str
+    fence: int | None = None
+
+
 class Journal(Protocol):
     """Where a submission is written before it is sent, and what became of it after."""
 
-    async def open(self, submission: Submission) -> str | None:
-        """Write it down; answer the callback URL to send it with, which only the receiver can mint.
+    async def open(self, submission: Submission) -> Opened | None:
+        """Write it down; answer with the callback URL to send it with, which only the receiver can mint.
 
         None means: not yours to send. It was submitted before, or waits for a slot and the journal sends it.
         Raises JournalError (nothing was written, as far as we know; do not send) or InvalidRequest.
@@ -69,13 +80,15 @@ class HttpJournal(Closing):
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._root = receiver_url.rstrip("/")
         self._headers = headers
-        self._http = http or httpx.AsyncClient(timeout=30, follow_redirects=False)
+        self._http = http or httpx.AsyncClient(
+            timeout=30, follow_redirects=False, trust_env=not is_loopback(urlsplit(receiver_url).hostname)
+        )
 
     async def aclose(self) -> None:
         """Close the connections to the receiver."""
         await self._http.aclose()
 
-    async def open(self, submission: Submission) -> str | None:
+    async def open(self, submission: Submission) -> Opened | None:
         """As Journal.open. Raises JournalError with the receiver's `code`, or `unreachable`."""
         fields = {
             "provider": submission.provider,
@@ -83,48 +96,53 @@ class HttpJournal(Closing):
             "request": submission.request.wire_fields(),
             "external_task_id": submission.external_task_id,
         }
-        answer = await self._post("/v1/submissions", fields, {"Idempotency-Key": secrets.token_urlsafe(18)})
-        callback_url = answer.get("callback_url")
-        return callback_url if isinstance(callback_url, str) else None
+        response = await self._post("/v1/submissions", fields, {"Idempotency-Key": secrets.token_urlsafe(18)})
+        callback_url, fence = _read(response).get("callback_url"), response.headers.get(FENCE_HEADER, "")
+        if not isinstance(callback_url, str):
+            return None
+        return Opened(callback_url=callback_url, fence=int(fence) if fence.isdecimal() else None)
 
     async def hear(self, task: TaskKey, http_status: int, body: bytes) -> None:
         """As Journal.hear."""
         fields = {"http_status": http_status, "body_base64": base64.b64encode(body).decode()}
-        await self._post(self._path(task, "answer"), fields)
+        await self._post(self._path(task, "answer"), fields, _fence_of(task))
 
     async def refuse(self, task: TaskKey, reason: str) -> None:
         """As Journal.refuse."""
-        await self._post(self._path(task, "refusal"), {"reason": reason})
+        await self._post(self._path(task, "refusal"), {"reason": reason}, _fence_of(task))
 
     async def defer(self, task: TaskKey, reason: str, after: timedelta | None) -> None:
         """As Journal.defer."""
         seconds = None if after is None else after.total_seconds()
         fields = {"reason": reason, "kind": "deferred", "retry_after_seconds": seconds}
-        await self._post(self._path(task, "refusal"), fields)
+        await self._post(self._path(task, "refusal"), fields, _fence_of(task))
 
     async def unanswered(self, task: TaskKey, reason: str) -> None:
         """As Journal.unanswered."""
-        await self._post(self._path(task, "refusal"), {"reason": reason, "kind": "unanswered"})
+        await self._post(self._path(task, "refusal"), {"reason": reason, "kind": "unanswered"}, _fence_of(task))
 
     def _path(self, task: TaskKey, entry: str) -> str:
         return f"/v1/submissions/{quote(task.external_task_id, safe='')}/{entry}"
 
-    async def _post(self, path: str, fields: dict[str, Any], headers: dict[str, str] | None = None) -> dict[str, Any]:
+    async def _post(self, path: str, fields: dict[str, Any], headers: dict[str, str]) -> httpx.Response:
         trouble = ""
         for pause in (*RETRY_AFTER, None):
             try:
-                response = await self._http.post(
-                    self._root + path, json=fields, headers={**self._headers, **(headers or {})}
-                )
+                response = await self._http.post(self._root + path, json=fields, headers=self._headers | headers)
             except httpx.HTTPError as error:
                 trouble = f"{type(error).__name__}: {error}".rstrip(": ")
             else:
                 if response.status_code < 500:
-                    return _read(response)
+                    _read(response)
+                    return response
                 trouble = f"HTTP {response.status_code}"
             if pause is not None:
                 await asyncio.sleep(pause.total_seconds())
         raise JournalError(f"the receiver at {self._root} cannot be reached ({trouble})", code="unreachable")
+
+
+def _fence_of(task: TaskKey) -> dict[str, str]:
+    return {} if task.fence is None else {FENCE_HEADER: str(task.fence)}
 
 
 def _read(response: httpx.Response) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from submitter.client import Answer, ProviderClient
 from submitter.closing import Closing
-from submitter.errors import Deferred, InvalidRequest, Refusal, Refused, Unanswered, Unreadable
+from submitter.errors import Deferred, InvalidRequest, JournalError, Refusal, Refused, Unanswered, Unreadable
 from submitter.ids import check_external_task_id, new_external_task_id
 from submitter.journal import Journal, Submission
 from submitter.moments import Moment
@@ -118,10 +118,15 @@ class Submitter(Closing):
         return await self._hand_on(client, submission, answer)
 
     async def _open_and_send(self, submission: Submission) -> Submitted:
-        callback_url = await self._journal.open(submission)
-        if callback_url is None:
+        opened = await self._journal.open(submission)
+        if opened is None:
             return _submitted(submission)
-        return await self.send(submission, callback_url)
+        try:
+            return await self.send(replace(submission, fence=opened.fence), opened.callback_url)
+        except JournalError:
+            # It was sent, and the journal could not be told what came of it: the row is there, so the receiver
+            # hears its callback or looks it up. Nobody need resend.
+            return _submitted(submission)
 
     async def _hand_on(self, client: ProviderClient, submission: Submission, answer: Answer) -> Submitted:
         try:

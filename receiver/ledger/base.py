@@ -198,10 +198,13 @@ class Ledger(Protocol):
         """Look, decide, write and commit in one go; one outcome for each report, in order."""
 
     async def refuse(self, external_task_id: str, reason: str, *, fence: int | None, now: Moment) -> Task:
-        """The provider refused the create. Raises UnknownTask."""
+        """The provider refused the create. Raises UnknownTask.
 
-    async def defer(self, external_task_id: str, reason: str, *, fence: int, send_at: Moment) -> None:
-        """It never reached the provider: the sender may send it from `send_at` on."""
+        An old fence changes nothing. None is the opener's word, and old once the sender has sent it too.
+        """
+
+    async def defer(self, external_task_id: str, reason: str, *, fence: int | None, send_at: Moment) -> None:
+        """It never reached the provider: the sender may send it from `send_at` on. Fences as for `refuse`."""
 
     async def unanswered(self, external_task_id: str, reason: str, *, query_at: Moment | None) -> None:
         """The create's answer was lost. `query_at` is None where the provider cannot be asked."""

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 COMMAND = (sys.executable, "-W", "error", "-m", "receiver")
-PATIENCE = 12.0  # seconds before a test gives up on what takes one
+PATIENCE = 15.0  # seconds before a test gives up on what takes one
 GLANCE = 0.01
 NOWHERE = 9  # the discard port: nobody listens there
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
@@ -63,7 +63,13 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     return {name: os.environ[name] for name in KEPT if name in os.environ} | dict(more or {})
 
 
-def run(folder: Path, *arguments: str, env: Mapping[str, str] | None = None, stdin: str = "") -> Ran:
+def run(
+    folder: Path,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    stdin: str = "",
+    patience: float = PATIENCE,
+) -> Ran:
     """Run a command in a folder to its end. Nobody may be shown a traceback, whatever was asked."""
     ran = subprocess.run(
         [*COMMAND, *arguments],
@@ -72,7 +78,7 @@ def run(folder: Path, *arguments: str, env: Mapping[str, str] | None = None, std
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=patience,
         check=False,
     )
     assert "Traceback" not in ran.stdout + ran.stderr, ran.stderr

@@ -69,7 +69,7 @@ def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         return
     folder = tmp_path_factory.mktemp("demo")
     with ThreadPoolExecutor(1) as aside:
-        yield aside.submit(run, folder, "demo", "--tasks", "9", "--folder", "small")
+        yield aside.submit(run, folder, "demo", "--tasks", "9", "--folder", "small", patience=60)
 
 
 def subcommands(command: Any, prefix: str = "") -> Iterator[str]:
@@ -202,6 +202,16 @@ def test_a_public_url_that_is_none_is_no_fault_of_ours(tmp_path: Path) -> None:
     assert all("public_url: 'https://[bad' is no URL" in each.err for each in ran)
 
 
+def test_nothing_is_submitted_with_an_address_that_the_provider_cannot_reach(tmp_path: Path) -> None:
+    configured(tmp_path, "[providers.kling]\nbase_url = 'https://gateway.invalid'\napi_key = 'any'\n")
+
+    ran = run(tmp_path, "submit", "a fox")
+
+    assert 2 == ran.code
+    assert "public_url: is not set, and kling cannot call back to this machine's own address" in ran.err
+    assert not (tmp_path / "hookledger.db").exists()
+
+
 @pytest.mark.parametrize("command", ["serve", "sandbox"])
 def test_a_taken_port_exits_2_naming_it(tmp_path: Path, command: str) -> None:
     with taken_port() as port:
@@ -322,6 +332,17 @@ def test_a_task_that_nobody_knows_exits_1(receiver: Running) -> None:
 
     assert [1, 1] == [each.code for each in ran]
     assert all("nobody" in each.err for each in ran)
+
+
+def test_through_the_receiver_a_command_needs_no_provider_key_of_its_own(receiver: Running) -> None:
+    """The service has the key in its environment; the shell of whoever looks after it has not."""
+    account = "HOOKLEDGER_PROVIDERS__COMETAPI__"
+    without = {f"{account}BASE_URL": "https://gateway.invalid", f"{account}API_KEY": ""}
+
+    ran = run(receiver.folder, "tick", env=without)
+
+    assert 0 == ran.code
+    assert f"through the receiver at {receiver.address}" in ran.err
 
 
 def test_a_task_is_abandoned_through_the_receiver(receiver: Running) -> None:

@@ -1,7 +1,5 @@
 """Every fault of callbacks, seen from outside."""
 
-# ruff: noqa: SIM300  expected on the left: the house style
-
 import pytest
 
 

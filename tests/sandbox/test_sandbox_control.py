@@ -1,7 +1,5 @@
 """The control surface."""
 
-# ruff: noqa: SIM300  expected on the left: the house style
-
 import json
 
 import httpx

@@ -1,7 +1,5 @@
 """Create, query and list on a good day."""
 
-# ruff: noqa: SIM300  expected on the left: the house style
-
 import asyncio
 
 import pytest

@@ -1,7 +1,5 @@
 """Every fault of creates, queries and results, seen from outside."""
 
-# ruff: noqa: SIM300  expected on the left: the house style
-
 import json
 import time
 

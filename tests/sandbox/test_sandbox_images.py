@@ -1,7 +1,5 @@
 """Result images: PNGs that a decoder would take."""
 
-# ruff: noqa: SIM300  expected on the left: the house style
-
 import struct
 import zlib
 

@@ -1,7 +1,5 @@
 """Fault plans, directives and the seeded choice."""
 
-# ruff: noqa: SIM300  expected on the left: the house style
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """The sandbox as a server: it comes, it goes, and it leaves nothing behind."""
 
-# ruff: noqa: SIM300  expected on the left: the house style
-
 import ast
 import asyncio
 import signal

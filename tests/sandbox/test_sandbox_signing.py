@@ -1,7 +1,5 @@
 """Signed callbacks, and credentials at the desk."""
 
-# ruff: noqa: SIM300  expected on the left: the house style
-
 import base64
 import hashlib
 import hmac

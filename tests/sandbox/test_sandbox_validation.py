@@ -1,7 +1,5 @@
 """What each gateway accepts at create."""
 
-# ruff: noqa: SIM300  expected on the left: the house style
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -79,10 +79,12 @@ def settle_overdue(
     """Expire what is past its deadline, and settle what was held for too long."""
     found = raw.execute(
         f"""
-        select * from tasks
-         where state in {RUNNING}
-           and (deadline_at <= ?
-                or (held is not null and doubt_since <= ? and provider not in (select value from json_each(?))))
+        select * from tasks where key in (
+            select key from tasks indexed by tasks_by_deadline where state in {RUNNING} and deadline_at <= ?
+            union all
+            select key from tasks indexed by tasks_held
+             where held is not null and doubt_since <= ? and provider not in (select value from json_each(?))
+        )
          order by key limit ?
         """,  # noqa: S608 - a constant of states
         (now, held_before, json.dumps(sorted(judge.strict_providers)), limit),
@@ -146,14 +148,17 @@ class _Budget:
 
 def _due(raw: sqlite3.Connection, provider: str, *, is_doubt: bool, now: Moment, limit: int) -> list[TaskRow]:
     """What is due and not leased; doubts and the rest apart, lest one keep the other waiting."""
+    is_in_turn = (
+        "doubt is not null and doubt_queries < :most" if is_doubt else "(doubt is null or doubt_queries >= :most)"
+    )
     found = raw.execute(
-        """
+        f"""
         select * from tasks
-         where provider = ? and query_at <= ? and (lease_until is null or lease_until <= ?)
-           and (doubt is not null and doubt_queries < ?) = ?
-         order by query_at, key limit ?
-        """,
-        (provider, now, now, len(DOUBT_SPACING), is_doubt, limit),
+         where provider = :provider and query_at <= :now and (lease_until is null or lease_until <= :now)
+           and {is_in_turn}
+         order by query_at, key limit :limit
+        """,  # noqa: S608 - one of the two conditions above
+        {"provider": provider, "now": now, "most": len(DOUBT_SPACING), "limit": limit},
     )
     return [row_of(each) for each in found.fetchall()]
 

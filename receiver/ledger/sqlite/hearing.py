@@ -17,6 +17,8 @@ from submitter.providers.base import Trust
 from submitter.report import fingerprint
 
 KEPT_BODY_BYTES = 16 * 1024
+# A task has a handful of reports; more are a leaked URL's holder at play. They are judged and counted, not kept.
+KEPT_REPORTS = 256
 
 
 class Hear:
@@ -57,7 +59,13 @@ class _Batch:
         ids = json.dumps(list({heard.external_task_id for heard in items}))
         self._rows = _rows_by_id(raw, ids)
         self._tombstones = _tombstones(raw, ids) if len(self._rows) < len(items) else {}
-        self._trusts, self._numbers = _heard_before(raw, self._rows)
+        self._facts = {id(heard): fingerprint(heard.external_task_id, heard.report) for heard in items}
+        identities = {
+            (self._rows[heard.external_task_id].key, self._facts[id(heard)])
+            for heard in items
+            if heard.external_task_id in self._rows
+        }
+        self._trusts, self._numbers = _heard_before(raw, self._rows, sorted(identities))
         self._links: dict[tuple[int, bytes, str, str], _Link] = {}
         self._repeats: dict[tuple[int, bytes, str, str], tuple[int, int]] = {}
         self._events: list[Event] = []
@@ -77,7 +85,7 @@ class _Batch:
             # The id was refused there and submitted anew elsewhere: news of its earlier life.
             return Decision(verdict=Verdict.STALE, task=row.task)
         row = row or self._adopt(heard)
-        fact = fingerprint(heard.external_task_id, heard.report)
+        fact = self._facts[id(heard)]
         before = row.task
         decision = self._judge.decide(before, heard, self._best_trust(row.key, fact))
         if decision.verdict is not None:
@@ -114,6 +122,7 @@ class _Batch:
             missed_since=None,
             fence=0,
             chain=None,
+            report_count=0,
         )
         self._rows[task.external_task_id] = row
         return row
@@ -164,7 +173,7 @@ class _Batch:
         elif identity in self._numbers.known:
             count, last = self._repeats.get(identity, (0, 0))
             self._repeats[identity] = (count + 1, max(last, heard.now))
-        else:
+        elif self._numbers.latest.get(row.key, 0) < KEPT_REPORTS:
             number = self._numbers.latest.get(row.key, 0) + 1
             self._numbers.latest[row.key] = number
             link = _Link(
@@ -179,6 +188,7 @@ class _Batch:
             )
             self._links[identity] = link
             row.chain = link.hash
+            row.report_count = number
             trusts.append(heard.trust)
 
     def _write_links(self) -> None:
@@ -250,22 +260,20 @@ def _tombstones(raw: sqlite3.Connection, ids: str) -> dict[str, Task]:
 
 
 def _heard_before(
-    raw: sqlite3.Connection, rows: dict[str, TaskRow]
+    raw: sqlite3.Connection, rows: dict[str, TaskRow], identities: Sequence[tuple[int, bytes]]
 ) -> tuple[dict[tuple[int, bytes], list[Trust]], _Numbers]:
     trusts: dict[tuple[int, bytes], list[Trust]] = {}
     numbers = _Numbers(known=set(), latest={})
+    places = ", ".join(["(?, ?)"] * len(identities)) or "(null, null)"
     found = raw.execute(
-        """
-        select task, fingerprint, source, trust, number from reports
-         where task in (select value from json_each(?))
-        """,
-        (json.dumps([row.key for row in rows.values()]),),
+        f"select task, fingerprint, source, trust from reports where (task, fingerprint) in (values {places})",  # noqa: S608
+        [value for identity in identities for value in identity],
     )
     for row in found:
         key, fact = row["task"], row["fingerprint"]
         trusts.setdefault((key, fact), []).append(Trust(row["trust"]))
         numbers.known.add((key, fact, row["source"], row["trust"]))
-        numbers.latest[key] = max(numbers.latest.get(key, 0), row["number"])
+    numbers.latest = {row.key: row.report_count for row in rows.values()}
     return trusts, numbers
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
 
 from receiver.ledger.base import History, HistoryReport, Page, Query, StoredEvent
-from receiver.ledger.errors import LedgerUnavailable
+from receiver.ledger.errors import LedgerUnavailable, LedgerUnusable
 from receiver.ledger.migrate import require_current
 from receiver.ledger.sqlite.connection import connect_reader, in_thread, is_store_trouble
 from receiver.ledger.sqlite.rows import RUNNING, event_of, record_of
@@ -37,6 +37,9 @@ class SqliteReader:
         connection = await connect_reader(path)
         try:
             await in_thread(connection, require_current)
+        except sqlite3.Error as error:
+            await connection.close()
+            raise LedgerUnusable(f"{path}: {error}. Is it a hookledger database?") from error
         except BaseException:
             await connection.close()
             raise
@@ -85,16 +88,24 @@ class SqliteReader:
 
     async def next_send_at(self, provider: str) -> Moment | None:
         """When the first unsent task of this account may leave."""
-        return await self._moment("select min(send_at) from tasks where provider = ? and send_at is not null", provider)
+        return await self._moment(
+            "select min(send_at) from tasks where provider = :provider and send_at is not null", {"provider": provider}
+        )
 
     async def next_query_at(self, provider: str) -> Moment | None:
         """When the first task of this account is to be asked about; one that is leased waits for its lease."""
         return await self._moment(
             """
-            select min(max(query_at, coalesce(lease_until, 0))) from tasks
-             where provider = ? and query_at is not null
+            select min(due) from (
+                select * from (select query_at as due from tasks
+                                where provider = :provider and query_at is not null and lease_until is null
+                                order by query_at limit 1)
+                union all
+                select max(query_at, lease_until) from tasks indexed by tasks_leased
+                 where provider = :provider and lease_until is not null and query_at is not null
+            )
             """,
-            provider,
+            {"provider": provider},
         )
 
     async def next_deadline(self, strict_providers: frozenset[str]) -> Moment | None:
@@ -102,23 +113,17 @@ class SqliteReader:
         return await self._moment(
             f"""
             select min(due) from (
-                select min(deadline_at) as due from tasks where state in {RUNNING}
+                select min(deadline_at) as due from tasks indexed by tasks_by_deadline where state in {RUNNING}
                 union all
-                select min(doubt_since) + ? from tasks
-                 where held is not null and provider not in (select value from json_each(?))
+                select min(doubt_since) + :held_for from tasks indexed by tasks_held
+                 where held is not null and provider not in (select value from json_each(:strict))
             )
             """,  # noqa: S608 - a constant of states
-            millis(HELD_FOR),
-            json.dumps(sorted(strict_providers)),
+            {"held_for": millis(HELD_FOR), "strict": json.dumps(sorted(strict_providers))},
         )
 
-    async def counts(self) -> dict[str, int]:
-        """How many tasks are in each state."""
-        rows = await self._all("select state, count(*) as tasks from tasks group by state")
-        return {row["state"]: row["tasks"] for row in rows}
-
-    async def _moment(self, sql: str, *parameters: Any) -> Moment | None:
-        row = await self._one(sql, *parameters)
+    async def _moment(self, sql: str, parameters: Mapping[str, Any]) -> Moment | None:
+        row = await self._read(lambda raw: raw.execute(sql, parameters).fetchone())
         moment: Moment | None = None if row is None else row[0]
         return moment
 

@@ -80,6 +80,7 @@ class TaskRow:
     missed_since: Moment | None
     fence: int
     chain: bytes | None
+    report_count: int
 
 
 def row_of(row: sqlite3.Row) -> TaskRow:
@@ -94,6 +95,7 @@ def row_of(row: sqlite3.Row) -> TaskRow:
         missed_since=row["missed_since"],
         fence=row["fence"],
         chain=row["chain"],
+        report_count=row["report_count"],
     )
 
 
@@ -219,14 +221,15 @@ def update_tasks(raw: sqlite3.Connection, rows: Sequence[TaskRow]) -> None:
     """
     raw.executemany(
         f"""
-        update tasks set {_ASSIGNMENTS}, chain = ?, query_at = ?, send_at = ?, sends = ?, misses = ?,
-               missed_since = ?
+        update tasks set {_ASSIGNMENTS}, chain = ?, report_count = ?, query_at = ?, send_at = ?, sends = ?,
+               misses = ?, missed_since = ?
          where key = ?
         """,  # noqa: S608 - column names of this module
         [
             (
                 *values_of(row.task),
                 row.chain,
+                row.report_count,
                 row.query_at,
                 row.send_at if row.task.state is TaskState.PENDING else None,
                 row.sends,

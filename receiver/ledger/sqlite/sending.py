@@ -58,6 +58,7 @@ def open_task(raw: sqlite3.Connection, opening: Opening) -> Opened:
         """
         update tasks
            set request = :request, request_digest = :digest, opened_by = :opened_by, send_fence = :fence,
+               sent_by_opener = :is_sent,
                fence = fence + 1, lease_until = null,
                sent_at = case when :is_sent then :now end, send_at = case when :is_sent then null else :send_at end,
                sends = :is_sent, unanswered_until = :unanswered_until,
@@ -119,15 +120,17 @@ def claim_unsent(
 def refuse_task(raw: sqlite3.Connection, external_task_id: str, reason: str, *, fence: int | None, now: Moment) -> Task:
     """The provider refused the create. Under an old fence nothing changes. Raises UnknownTask."""
     row = fetch(raw, external_task_id)
-    if fence is not None and fence != _send_fence(raw, row):
+    if not _is_latest_send(raw, row, fence):
         return row.task
     return write_decision(raw, row, refuse(row.task, reason, now=now))
 
 
-def defer_task(raw: sqlite3.Connection, external_task_id: str, reason: str, *, fence: int, send_at: Moment) -> None:
+def defer_task(
+    raw: sqlite3.Connection, external_task_id: str, reason: str, *, fence: int | None, send_at: Moment
+) -> None:
     """Nothing was created: it may be sent again. Under an old fence, or once news came, nothing changes."""
     row = fetch(raw, external_task_id)
-    if fence != _send_fence(raw, row) or row.task.state is not TaskState.PENDING:
+    if not _is_latest_send(raw, row, fence) or row.task.state is not TaskState.PENDING:
         return
     row.task = note(row.task, reason)
     update_tasks(raw, [row])
@@ -135,7 +138,7 @@ def defer_task(raw: sqlite3.Connection, external_task_id: str, reason: str, *, f
     raw.execute(
         """
         update tasks set send_at = ?, sent_at = case when sends <= 1 then null else sent_at end,
-               sends = max(sends - 1, 0), unanswered_until = null, query_at = null, opened_by = null
+               sends = max(sends - 1, 0), unanswered_until = null, query_at = null, sent_by_opener = 0
          where key = ?
         """,
         (send_at, row.key),
@@ -185,7 +188,7 @@ def _recognise(raw: sqlite3.Connection, found: sqlite3.Row, opening: Opening) ->
     if found["request_digest"] != opening.request_digest or found["provider"] != opening.provider:
         raise TaskExists(opening.external_task_id)
     is_its_opener = opening.opened_by is not None and found["opened_by"] == opening.opened_by
-    may_send = is_its_opener and task_of(found).is_unanswered and found["sends"] == 1
+    may_send = is_its_opener and task_of(found).is_unanswered and found["sent_by_opener"]
     return Opened(outcome=OpenedAs.TO_SEND if may_send else OpenedAs.ALREADY, fence=found["send_fence"])
 
 
@@ -232,9 +235,10 @@ def _paused_until(raw: sqlite3.Connection, provider: str) -> Moment:
     return 0 if row is None else int(row["paused_until"])
 
 
-def _send_fence(raw: sqlite3.Connection, row: TaskRow) -> int:
-    fence: int = raw.execute("select send_fence from tasks where key = ?", (row.key,)).fetchone()[0]
-    return fence
+def _is_latest_send(raw: sqlite3.Connection, row: TaskRow, fence: int | None) -> bool:
+    """Whether this is said about the latest send; without a fence, whether its opener alone has sent it."""
+    found = raw.execute("select send_fence, sent_by_opener from tasks where key = ?", (row.key,)).fetchone()
+    return bool(found["sent_by_opener"]) if fence is None else fence == found["send_fence"]
 
 
 def _slots_taken(raw: sqlite3.Connection, provider: str, now: Moment) -> int:
@@ -245,7 +249,7 @@ def _slots_taken(raw: sqlite3.Connection, provider: str, now: Moment) -> int:
 def _claim(raw: sqlite3.Connection, row: sqlite3.Row, *, now: Moment, query_at: Moment | None) -> Unsent:
     raw.execute(
         """
-        update tasks set sent_at = coalesce(sent_at, ?), send_at = null, sends = sends + 1, opened_by = null,
+        update tasks set sent_at = coalesce(sent_at, ?), send_at = null, sends = sends + 1, sent_by_opener = 0,
                send_fence = send_fence + 1, fence = fence + 1, lease_until = null, unanswered_until = ?, query_at = ?
          where key = ?
         """,

@@ -40,6 +40,7 @@ create table tasks (
     reports_stale        integer not null default 0,
     reports_conflict     integer not null default 0,
     chain                blob,                        -- the hash of the task's latest report
+    report_count         integer not null default 0,  -- its rows in `reports`
     created_at           integer not null,
     sent_at              integer,                     -- committed before the first byte leaves
     submitted_at         integer,
@@ -49,6 +50,7 @@ create table tasks (
     send_at              integer,                     -- the sender may send from this moment on
     sends                integer not null default 0,
     send_fence           integer not null default 0,  -- names the latest send; what became of it is said with it
+    sent_by_opener       integer not null default 0,  -- whether that send was its opener's, and not our sender's
     unanswered_until     integer,                     -- how long a create without an answer holds its slots
     query_at             integer,                     -- the poller may ask from this moment on
     misses               integer not null default 0,  -- answers in a row that knew no such task
@@ -57,6 +59,7 @@ create table tasks (
     fence                integer not null default 0,  -- names the latest question
     check (settled_at is null or state in ('succeeded', 'failed', 'refused', 'expired')),
     check (send_at is null or state = 'pending'),
+    check (state not in ('succeeded', 'failed', 'refused', 'expired') or (settled_at is not null and settled_by is not null)),
     check ((doubt is null) = (doubt_since is null)),
     check (held is null or (doubt is not null and state = 'processing'))
 ) strict;
@@ -68,7 +71,11 @@ create index tasks_to_ask      on tasks (provider, query_at) where query_at is n
 create index tasks_running     on tasks (provider) where state in ('pending', 'submitted', 'processing');
 create index tasks_by_deadline on tasks (deadline_at) where state in ('pending', 'submitted', 'processing');
 create index tasks_held        on tasks (doubt_since) where held is not null;
+create index tasks_doubted     on tasks (provider, query_at) where doubt is not null and query_at is not null;
+create index tasks_leased      on tasks (provider, lease_until) where lease_until is not null;
 create index tasks_by_state    on tasks (state, key);
+create index tasks_by_provider on tasks (provider, key);
+create index tasks_by_settler  on tasks (settled_by, key) where settled_by is not null;
 
 -- A picture that a request holds itself, until the create is answered.
 create table inline_images (
@@ -95,7 +102,8 @@ create table reports (
     count             integer not null default 1,
     previous_hash     blob,                           -- a chain over the task's reports: none can vanish unseen
     hash              blob    not null,
-    primary key (task, fingerprint, source, trust)
+    primary key (task, fingerprint, source, trust),
+    check (count >= 1)
 ) strict, without rowid;
 
 create table events (
@@ -104,9 +112,10 @@ create table events (
     type             text    not null,
     external_task_id text,
     time             integer not null,
-    task             text,                            -- the snapshot, byte for byte as it will always be sent
+    task             text    check (task is null or json_valid(task)),  -- the snapshot, byte for byte as it will always be sent
     was              text,
-    now_is           text
+    now_is           text,
+    check ((was is null) = (now_is is null))
 ) strict;
 
 create index events_by_task on events (external_task_id) where external_task_id is not null;
