@@ -35,6 +35,11 @@ def admitted(request: Request) -> Runtime:
     return runtime
 
 
+async def tasks(request: Request) -> Response:
+    """/v1/tasks: one route, so that a wrong method is told of both right ones."""
+    return await (create_task(request) if request.method == "POST" else list_tasks(request))
+
+
 async def create_task(request: Request) -> Response:
     """POST /v1/tasks: 201 the task, 200 the same again, 202 while nobody can know; errors as problem documents."""
     runtime = admitted(request)
@@ -219,7 +224,7 @@ async def _shown(runtime: Runtime, external_task_id: str) -> Response:
 
 
 def _query(request: Request) -> Query:
-    given = request.query_params
+    given = {name: value for name, value in request.query_params.items() if value}
     problems = []
     state, settled_by = given.get("state"), given.get("settled_by")
     if state is not None and state not in set(TaskState):
@@ -240,7 +245,7 @@ def _query(request: Request) -> Query:
 def _number(request: Request, name: str, *, otherwise: float) -> float:
     """A query parameter that is a number and not negative. Raises Problem 422."""
     given = request.query_params.get(name)
-    if given is None:
+    if not given:
         return otherwise
     try:
         number = float(given)

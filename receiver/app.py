@@ -65,8 +65,7 @@ def _routes(config: Config) -> list[BaseRoute]:
     callback = Route("/callbacks/{provider}/{external_task_id}/{token}", receive_callback, methods=["POST"])
     routes: list[BaseRoute] = [
         callback,
-        Route("/v1/tasks", api.list_tasks, methods=["GET"]),
-        Route("/v1/tasks", api.create_task, methods=["POST"]),
+        Route("/v1/tasks", api.tasks, methods=["GET", "POST"]),
         Route("/v1/tasks/{external_task_id}", api.show_task, methods=["GET"]),
         Route("/v1/tasks/{external_task_id}/history", api.show_history, methods=["GET"]),
         Route("/v1/tasks/{external_task_id}/refresh", api.refresh_task, methods=["POST"]),

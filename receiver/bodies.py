@@ -12,6 +12,7 @@ from receiver.problems import Problem, invalid
 from submitter.errors import FieldProblem
 
 LARGE = 256 * 1024
+BODY_SECONDS = 60  # 150 MB at 20 Mbit/s; a callback takes milliseconds
 
 
 async def read_body(request: Request, *, limit: int) -> bytes:
@@ -21,11 +22,16 @@ async def read_body(request: Request, *, limit: int) -> bytes:
         raise _too_large(limit)
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit)
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise _too_large(limit)
+                chunks.append(chunk)
+    except TimeoutError:
+        close = {"Connection": "close"}
+        raise Problem(408, "too_slow", f"the body took more than {BODY_SECONDS} s", headers=close) from None
     return b"".join(chunks)
 
 

@@ -145,20 +145,21 @@ def is_private_host(host: str) -> bool:
     try:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
-        return "." not in host
+        # A name's last label is no number; 127.1 and 0x7f.1 are addresses, as some resolvers read them.
+        return "." not in host or host.rpartition(".")[2][:1].isdigit()
 
 
 def _key_problems(config: Config) -> list[ConfigProblem]:
     if not is_public(config):
         return []
-    why = "is needed when public_url is not on this machine; here is a fresh one to paste"
+    why = "is needed when public_url is not on this machine; here is a fresh one to paste:\n"
     problems = []
     if not config.api.keys:
-        fresh = f'[api] keys = ["hl_{secrets.token_urlsafe(24)}"]'
-        problems.append(ConfigProblem("api.keys", "", f"{why}: {fresh}"))
+        fresh = f'[api]\nkeys = ["hl_{secrets.token_urlsafe(24)}"]'
+        problems.append(ConfigProblem("api.keys", "", why + fresh))
     if not config.callbacks.secrets:
-        fresh = f'[callbacks] secrets = ["cs_{secrets.token_urlsafe(32)}"]'
-        problems.append(ConfigProblem("callbacks.secrets", "", f"{why}: {fresh}"))
+        fresh = f'[callbacks]\nsecrets = ["cs_{secrets.token_urlsafe(32)}"]'
+        problems.append(ConfigProblem("callbacks.secrets", "", why + fresh))
     return problems
 
 

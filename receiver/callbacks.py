@@ -22,6 +22,7 @@ from submitter.signatures import BadSignature
 log = structlog.get_logger("callbacks")
 
 _JSON = "application/json"
+FOREIGN = "the ids in this report belong to another task"  # which one is no business of the sender's
 
 
 async def receive_callback(request: Request) -> Response:
@@ -96,7 +97,8 @@ async def _hear(runtime: Runtime, provider: Provider, external_task_id: str, rec
             reason=f"{code}: {error}",
             now=now,
         )
-        raise _rejected(422, code, str(error), provider, external_task_id) from None
+        detail = FOREIGN if isinstance(error, ForeignTask) else str(error)
+        raise _rejected(422, code, detail, provider, external_task_id) from None
 
 
 def _rejected(status: int, code: str, detail: str, provider: Provider, external_task_id: str) -> Problem:

@@ -32,10 +32,10 @@ def read_toml(path: str | None, environment: Mapping[str, str]) -> list[Layer]:
         return []
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError([ConfigProblem("--config", str(file), f"cannot be read: {error.strerror}")]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([ConfigProblem("", str(file), f"is no TOML: {error}")]) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError([ConfigProblem("--config", str(file), f"cannot be read: {error}")]) from None
     return [Layer(values, {}, str(file))]
 
 

@@ -114,8 +114,9 @@ class Poller:
                 endpoint=endpoint, provider_task_id=task.task_id, external_task_id=task.external_task_id
             )
             return await self._heard(claim, endpoint, answer)
-        except Deferred as deferred:
-            return _Finding(kind=AnswerKind.TROUBLE, reason=deferred.reason, after=deferred.after)
+        except Deferred as deferred:  # it never left: its count is given back
+            after = TOO_FAST_PAUSES if deferred.after is None else deferred.after
+            return _Finding(kind=AnswerKind.NOT_ASKED, reason=deferred.reason, after=after)
         except Unanswered as unanswered:
             return _Finding(kind=AnswerKind.TROUBLE, reason=unanswered.reason, after=unanswered.after)
         except (LedgerUnavailable, ForeignTask, Unwritable) as error:

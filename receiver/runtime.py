@@ -157,7 +157,6 @@ def _rules(config: Config, providers: Mapping[str, Provider]) -> dict[str, Rules
 
 
 async def _callback_secrets(config: Config, ledger: SqliteLedger) -> tuple[str, ...]:
-    """The configured ones; on this machine alone, one that the ledger keeps will do."""
-    if config.callbacks.secrets:
-        return tuple(secret.get_secret_value() for secret in config.callbacks.secrets)
-    return (await ledger.setting("callback_secret", secrets.token_urlsafe(32)),)
+    """The configured ones, then the one that the ledger keeps: URLs minted before any was configured stay valid."""
+    kept = await ledger.setting("callback_secret", secrets.token_urlsafe(32))
+    return (*(secret.get_secret_value() for secret in config.callbacks.secrets), kept)

@@ -45,9 +45,10 @@ class Server(uvicorn.Server):
         self.is_listening.set()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGINT or SIGTERM, or a call of our own."""
+        """SIGINT or SIGTERM. A second one changes nothing: creates in flight are waited for, each by its time-out."""
         self._begin_stopping()
-        super().handle_exit(sig, frame)
+        if not self.should_exit:
+            super().handle_exit(sig, frame)
 
 
 async def serve(app: Starlette, runtime: Runtime, listener: socket.socket) -> None:

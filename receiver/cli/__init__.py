@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
 
 from receiver.cli import configuring, playing, serving, submitting, tasks
-from receiver.cli.output import run_safely
+from receiver.cli.output import out, run_safely
 
 app = typer.Typer(
     name="hookledger",
@@ -26,10 +27,23 @@ app.command("migrate")(configuring.migrate)
 app.command("sandbox")(playing.sandbox)
 
 
+def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - typer's way
+    if not is_asked:
+        return
+    try:
+        out.print(f"hookledger {version('hookledger')}")
+    except PackageNotFoundError:  # run from a checkout, as platforms do
+        out.print("hookledger, from a checkout")
+    raise typer.Exit
+
+
 @app.callback()
 def root(
     context: typer.Context,
     config: Annotated[str | None, typer.Option("--config", help="The configuration file.", metavar="FILE")] = None,
+    is_version_asked: Annotated[  # noqa: ARG001 - answered by its callback
+        bool, typer.Option("--version", help="Print the version, and stop.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Submit image tasks to Kling-compatible gateways, and never poll for them."""
     context.obj = config

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+from datetime import timedelta
 from typing import Any
 
 import typer
@@ -11,11 +13,12 @@ from pydantic import BaseModel, SecretStr
 
 from receiver.boot import not_acted_on, problems_at_boot, public_url_of, sqlite_path
 from receiver.cli.options import ConfigOption, JsonOption, load
-from receiver.cli.output import out, print_json
+from receiver.cli.output import MISUSED, out, print_json
 from receiver.config import Config
 from receiver.configerrors import ConfigError
 from receiver.ledger.errors import LedgerLocked
 from receiver.ledger.sqlite import SqliteLedger, SqliteReader
+from receiver.ledger.sqlite.lock import holder_of, is_held
 from submitter.settings import without_password
 from submitter.submit import system_clock
 
@@ -47,8 +50,10 @@ def check(
     settings = load(context, config)
     problems = problems_at_boot(settings, os.environ)
     notes = not_acted_on(settings)
-    if as_json and not problems:
-        print_json({"ok": True, "notes": notes})
+    if as_json:
+        print_json({"ok": not problems, "problems": [str(each) for each in problems], "notes": notes})
+        if problems:
+            sys.exit(MISUSED)
         return
     if problems:
         raise ConfigError(problems)
@@ -75,8 +80,10 @@ def migrate(
 
 async def _migrate(config: Config) -> None:
     path = sqlite_path(config)
+    is_served = is_held(path) and holder_of(path)[1] is not None
+    lock_wait = timedelta(0) if is_served else config.ledger.lock_wait
     try:
-        ledger = await SqliteLedger.open(path, now=system_clock(), lock_wait=config.ledger.lock_wait)
+        ledger = await SqliteLedger.open(path, now=system_clock(), lock_wait=lock_wait)
     except LedgerLocked:
         reader = await SqliteReader.open(path)  # raises LedgerOutdated unless its holder has migrated it
         await reader.aclose()

@@ -18,7 +18,7 @@ from receiver.boot import require_bootable, sqlite_path
 from receiver.cli.output import MISUSED, CommandError, note
 from receiver.config import Config
 from receiver.ledger.errors import LedgerLocked
-from receiver.ledger.sqlite.lock import holder_of
+from receiver.ledger.sqlite.lock import holder_of, is_held
 from receiver.logs import configure_logs
 from receiver.runtime import Runtime
 
@@ -33,13 +33,14 @@ async def desk(config: Config, *, with_worker: bool = False) -> AsyncIterator[ht
     Raises ConfigError where `serve` would not start either, and CommandError where another process holds the
     ledger and cannot be reached.
     """
-    require_bootable(config, os.environ)
     configure_logs(format="console", level="warning")
     runtime = await _own_runtime(config)
     if runtime is None:
         holder = await _answering_holder(config)
         note(f"through the receiver at {holder}")
-        async with httpx.AsyncClient(base_url=holder, headers=_key_header(config), timeout=TIMEOUT) as client:
+        async with httpx.AsyncClient(
+            base_url=holder, headers=_key_header(config), timeout=TIMEOUT, trust_env=False
+        ) as client:
             yield client
         return
     try:
@@ -71,11 +72,15 @@ async def ask(client: httpx.AsyncClient, method: str, path: str, **options: Any)
     if response.is_success:
         return answer
     code = MISUSED if response.status_code == 422 else 1
-    raise CommandError(str(answer.get("detail", f"HTTP {response.status_code}")), code=code)
+    said = str(answer.get("detail", f"HTTP {response.status_code}"))
+    provider_code = answer.get("provider_code")
+    raise CommandError(f"refused with code {provider_code}: {said}" if provider_code else said, code=code)
 
 
 async def _own_runtime(config: Config) -> Runtime | None:
     """A receiver in this process, or None where another one answers for the ledger."""
+    if not is_held(sqlite_path(config)):  # else its holder's configuration counts, and not ours
+        require_bootable(config, os.environ)
     try:
         return await Runtime.open(_for_ourselves(config, timedelta(0)))
     except LedgerLocked as locked:
@@ -93,7 +98,7 @@ async def _own_runtime(config: Config) -> Runtime | None:
 async def _answering_holder(config: Config) -> str:
     """The address of the process that holds the ledger, if it answers. Raises CommandError."""
     path = sqlite_path(config)
-    async with httpx.AsyncClient(timeout=5) as client:
+    async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
         for pause in (0.2, 0.5, 0.0):
             _, address = holder_of(path)
             if address is not None and await _is_alive(client, address):

@@ -11,7 +11,8 @@ import typer
 from rich.table import Table
 
 from receiver.cli.demo.run import run_demo
-from receiver.cli.output import FAILED, MISUSED, CommandError, out
+from receiver.cli.options import JsonOption
+from receiver.cli.output import FAILED, MISUSED, CommandError, note, out, print_json
 from sandbox import FaultPlan, RunningSandbox, SandboxSettings, run_sandbox
 
 
@@ -28,10 +29,11 @@ def sandbox(
     webhook_secret: Annotated[str | None, typer.Option(help="whsec_…: Kling's callbacks are signed with it.")] = None,
     slots: Annotated[int, typer.Option(help="Images in work at once per gateway; 0 is no limit.", min=0)] = 0,
     list_faults: Annotated[bool, typer.Option("--list-faults", help="Print what can go wrong, and stop.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Play Kling, CometAPI and PowerTokens, bad days included: to try an app without an account."""
     if list_faults:
-        _print_faults()
+        _print_faults(as_json=as_json)
         return
     try:
         settings = SandboxSettings(
@@ -46,7 +48,7 @@ def sandbox(
     except ValueError as error:
         raise CommandError(str(error), code=MISUSED) from None
     try:
-        asyncio.run(_run(settings, host, port))
+        asyncio.run(_run(settings, host, port, as_json=as_json))
     except OSError as error:
         raise CommandError(
             f"cannot listen on {host}:{port}: {error.strerror}; choose another --port", code=MISUSED
@@ -59,35 +61,41 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where the ledger, the log and the images go; made anew.")] = Path(
         ".demo"
     ),
+    as_json: JsonOption = False,
 ) -> None:
     """A sandbox, a receiver, and a few dozen tasks over a callback path that loses, doubles and reorders."""
-    if not asyncio.run(run_demo(tasks=tasks, seed=seed, folder=folder)):
+    if not asyncio.run(run_demo(tasks=tasks, seed=seed, folder=folder, as_json=as_json)):
         raise CommandError("the demo's counts do not add up: the table says which", code=FAILED)
 
 
-async def _run(settings: SandboxSettings, host: str, port: int) -> None:
+async def _run(settings: SandboxSettings, host: str, port: int, *, as_json: bool) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with run_sandbox(settings, host=host, port=port) as running:
-        _print_addresses(running)
+        _print_addresses(running, as_json=as_json)
         await stopped.wait()
-    out.print("stopped")
+    note("stopped")
 
 
-def _print_addresses(running: RunningSandbox) -> None:
+def _print_addresses(running: RunningSandbox, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"sandbox": running.base_url, "base_urls": _addresses(running)})
+        return
     out.print(f"The sandbox answers at {running.base_url} (open it for what it can do). In config.toml:\n")
-    addresses = {
-        "kling": running.kling_url,
-        "cometapi": running.cometapi_url,
-        "powertokens": running.powertokens_url,
-    }
-    for name, base_url in addresses.items():
+    for name, base_url in _addresses(running).items():
         out.print(f'[providers.{name}]\nkind = "{name}"\nbase_url = "{base_url}"\napi_key = "any"', markup=False)
     out.print("\nCtrl-C stops it.")
 
 
-def _print_faults() -> None:
+def _addresses(running: RunningSandbox) -> dict[str, str]:
+    return {"kling": running.kling_url, "cometapi": running.cometapi_url, "powertokens": running.powertokens_url}
+
+
+def _print_faults(*, as_json: bool) -> None:
+    if as_json:
+        print_json(FaultPlan.describe())
+        return
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, meaning in FaultPlan.describe().items():
         table.add_row(f"[bold]{name}[/]", meaning.replace("[", "\\["))

@@ -66,7 +66,7 @@ async def _serve(config: Config) -> None:
         try:
             await serve_app(create_app(runtime), runtime, listener)
         finally:
-            await runtime.aclose()  # a second Ctrl-C makes uvicorn skip the lifespan's end
+            await runtime.aclose()  # where uvicorn ended before the lifespan did
 
 
 def _own_address(config: Config) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 
 import typer
 from rich.table import Table
@@ -123,12 +124,14 @@ def abandon(
 
 
 def _decide(config: Config, external_task_id: str, what: str, *, as_json: bool, **options: Any) -> None:
+    path = f"/v1/tasks/{quote(external_task_id, safe='')}"
+
     async def decided() -> dict[str, Any]:
         async with desk(config) as client:
-            task = await ask(client, "POST", f"/v1/tasks/{external_task_id}/{what}", **options)
+            task = await ask(client, "POST", f"{path}/{what}", **options)
             if what == "resend":  # where no worker runs, this is the only one to send it
                 await ask(client, "POST", "/v1/tick", params={"seconds": 0})
-                task = await ask(client, "GET", f"/v1/tasks/{external_task_id}")
+                task = await ask(client, "GET", path)
             return task
 
     task = asyncio.run(decided())

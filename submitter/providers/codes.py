@@ -103,4 +103,6 @@ def _kind(code: str, message: str) -> Refusal:
 def _word(value: Json) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
-    return str(value)[:4_000] if not isinstance(value, int) or abs(value) < 1 << 64 else ""
+    if isinstance(value, int) and abs(value) >= 1 << 64:
+        return ""
+    return str(value)[:4_000].replace("\x00", "\ufffd")

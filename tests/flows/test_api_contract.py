@@ -62,7 +62,7 @@ async def test_a_created_task_is_shown_whole_with_its_request(house: House) -> N
         task["endpoint"],
         task["request"],
     )
-    assert {"applied": 1, "duplicate": 0, "stale": 0, "conflict": 0} == task["reports"]
+    assert (1, 0, 0) == tuple(task["reports"][verdict] for verdict in ("applied", "stale", "conflict"))
     assert all(MOMENT.fullmatch(task[key]) for key in ("created_at", "sent_at", "submitted_at", "deadline_at"))
     assert ("submitted", "", [], None, None, None, False, None, 0) == tuple(
         task[key]

@@ -148,8 +148,8 @@ def test_misuse_exits_2_and_says_what_to_do(
     ran = run_here(tmp_path, arguments, monkeypatch, capsys)
 
     assert 2 == ran.code
-    assert words in unwrapped(ran.err)
-    assert "" == ran.out
+    assert words in unwrapped(ran.err + ran.out)
+    assert "" == ran.out or "--json" in arguments
 
 
 def write_configurations(folder: Path) -> None:

@@ -610,12 +610,12 @@ def test_without_a_public_url_a_remote_provider_cannot_call_back() -> None:
 def test_a_missing_key_and_secret_are_printed_fresh_to_paste() -> None:
     first, second = said_at_boot(LOOPBACK, PUBLIC), said_at_boot(LOOPBACK, PUBLIC)
 
-    fresh = re.search(r'\[api\] (keys = \["[^"]+"\])', first["api.keys"])
-    secret = re.search(r'\[callbacks\] (secrets = \["[^"]+"\])', first["callbacks.secrets"])
+    fresh = re.search(r'(\[api\]\nkeys = \["[^"]+"\])', first["api.keys"])
+    secret = re.search(r'(\[callbacks\]\nsecrets = \["[^"]+"\])', first["callbacks.secrets"])
 
     assert fresh is not None
     assert secret is not None
-    assert {} == said_at_boot(LOOPBACK, PUBLIC, pasted(f"[api]\n{fresh[1]}\n[callbacks]\n{secret[1]}"))
+    assert {} == said_at_boot(LOOPBACK, PUBLIC, pasted(f"{fresh[1]}\n{secret[1]}"))
     assert first["api.keys"] != second["api.keys"]
     assert first["callbacks.secrets"] != second["callbacks.secrets"]
 

@@ -93,6 +93,21 @@ async def tally(client: httpx.AsyncClient, sandbox_url: str, planned: Sequence[P
     )
 
 
+def report_json(counted: Tally, *, pace: float) -> dict[str, Any]:
+    """The same for programs."""
+    heard: dict[str, dict[str, int]] = {}
+    for (source, verdict), count in sorted(counted.heard.items()):
+        heard.setdefault(source, {})[verdict] = count
+    return {
+        "adds_up": counted.adds_up,
+        "checks": [{"claim": claim, "one": one, "other": other} for claim, one, other in counted.checks],
+        "heard": heard,
+        "events": dict(counted.events),
+        "queries": counted.queries,
+        "queries_of_polling_every_25_s": counted.polling_would_have_asked(pace=pace),
+    }
+
+
 def print_report(counted: Tally, folder: Path, *, pace: float, command: str) -> None:
     """The tables, the saving, and where to look further."""
     out.print()

@@ -17,8 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from receiver.app import create_app
 from receiver.cli.demo.plan import Planned, plan
-from receiver.cli.demo.report import Tally, print_report, tally
-from receiver.cli.output import CommandError, err, out
+from receiver.cli.demo.report import Tally, print_report, report_json, tally
+from receiver.cli.output import CommandError, err, note, print_json
 from receiver.config import Config, load_config
 from receiver.logs import configure_logs
 from receiver.runtime import Runtime
@@ -38,7 +38,7 @@ WEBHOOK_SECRET = "whsec_aG9va2xlZGdlciBkZW1vIHNlY3JldA=="  # noqa: S105 - of a s
 AT_REST = ("succeeded", "failed", "refused", "expired")
 
 
-async def run_demo(*, tasks: int, seed: int, folder: Path) -> bool:
+async def run_demo(*, tasks: int, seed: int, folder: Path, as_json: bool = False) -> bool:
     """The whole of it; whether every task settled and every count adds up."""
     _make_anew(folder)
     settings = SandboxSettings(seed=seed, pace=PACE, webhook_secret=WEBHOOK_SECRET)
@@ -47,7 +47,7 @@ async def run_demo(*, tasks: int, seed: int, folder: Path) -> bool:
         run_sandbox(settings) as sandbox,
         _receiver(sandbox, folder) as (config, client),
     ):
-        out.print(f"sandbox {sandbox.base_url} · receiver {config.public_url} · {tasks} tasks over a bad callback path")
+        note(f"sandbox {sandbox.base_url} · receiver {config.public_url} · {tasks} tasks over a bad callback path")
         planned = plan(tasks)
         submitting = asyncio.create_task(_submit_all(config, planned, seed))
         try:
@@ -57,6 +57,9 @@ async def run_demo(*, tasks: int, seed: int, folder: Path) -> bool:
             submitting.cancel()
         await _until_quiet(client, sandbox)
         counted = await tally(client, sandbox.base_url, planned, folder / "images")
+    if as_json:
+        print_json(report_json(counted, pace=PACE))
+        return counted.adds_up
     return _reported(counted, folder)
 
 
@@ -91,7 +94,7 @@ async def _receiver(sandbox: RunningSandbox, folder: Path) -> AsyncIterator[tupl
         server = Server(create_app(runtime), begin_stopping=runtime.begin_stopping)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            async with httpx.AsyncClient(base_url=public_url, timeout=30) as client:
+            async with httpx.AsyncClient(base_url=public_url, timeout=30, trust_env=False) as client:
                 await server.is_listening.wait()
                 yield config, client
         finally:
@@ -143,10 +146,10 @@ async def _watch(client: httpx.AsyncClient, expected: int) -> None:
     loop = asyncio.get_running_loop()
     until = loop.time() + PATIENCE_SECONDS
     progress = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=out
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=err
     )
     bar = progress.add_task("tasks at rest", total=expected)
-    with Live(progress, console=out, refresh_per_second=8):
+    with Live(progress, console=err, refresh_per_second=8):
         while loop.time() < until:
             states = Counter(task["state"] for task in await tasks_of(client))
             done = sum(states[state] for state in AT_REST)

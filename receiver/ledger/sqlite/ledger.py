@@ -97,15 +97,10 @@ class SqliteLedger:
         return self._writer.trouble
 
     async def check(self) -> None:
-        """Commit a change to one row: raises LedgerUnavailable while the store takes no writes."""
-        await self._write(
-            lambda raw: raw.execute(
-                """
-                insert into settings (name, value) values ('checked', '1')
-                on conflict (name) do update set value = value + 1
-                """
-            )
-        )
+        """Commit more than a page, and take it back: raises LedgerUnavailable while the store takes no writes."""
+        filler = "insert or replace into settings (name, value) values ('check', hex(zeroblob(8192)))"
+        await self._write(lambda raw: raw.execute(filler))
+        await self._write(lambda raw: raw.execute("delete from settings where name = 'check'"))
 
     async def setting(self, name: str, otherwise: str) -> str:
         """A value kept with the ledger; the first to ask decides what it is."""

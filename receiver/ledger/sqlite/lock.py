@@ -48,6 +48,21 @@ def lock_path(database: Path) -> Path:
     return real.with_name(real.name + ".lock")
 
 
+def is_held(database: Path) -> bool:
+    """Whether a process writes this database now."""
+    try:
+        descriptor = os.open(lock_path(database), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def holder_of(database: Path) -> tuple[int | None, str | None]:
     """The process id and the address that the holder left in the lock, as far as they can be read."""
     try:

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import aiosqlite
+import structlog
 
 from receiver.ledger.errors import LedgerUnavailable, Overloaded, Refusal
 from receiver.ledger.sqlite.connection import in_thread, is_store_trouble
+
+log = structlog.get_logger("ledger")
 
 MAX_BATCH = 256
 MAX_BATCH_BYTES = 4 * 1024 * 1024
@@ -121,18 +124,27 @@ class Writer:
             outcomes = await in_thread(self._connection, lambda raw: _transact(raw, batch))
         except sqlite3.Error as error:
             if is_store_trouble(error):
-                self.trouble = f"{type(error).__name__}: {error}"
-                _fail(batch, LedgerUnavailable(self.trouble))
+                trouble = f"{type(error).__name__}: {error}"
+                self._remember(trouble)
+                _fail(batch, LedgerUnavailable(trouble))
             else:
                 await self._halve(batch, error)
         except Exception as error:  # noqa: BLE001 - the top of the writer's loop: whatever it is, it belongs to one entry
             await self._halve(batch, error)
         else:
-            self.trouble = None
+            self._remember(None)
             for entry, outcome in zip(batch, outcomes, strict=True):
                 if not entry.future.done():
                     entry.future.set_result(outcome)
             self._on_commit(outcomes)
+
+    def _remember(self, trouble: str | None) -> None:
+        """What ails the store, said when it begins and when it ends."""
+        if trouble is not None and self.trouble is None:
+            log.error("ledger.trouble", reason=trouble, fix="look at the disk: until then nothing is acknowledged")
+        elif trouble is None and self.trouble is not None:
+            log.info("ledger.recovered")
+        self.trouble = trouble
 
     async def _halve(self, batch: list[_Entry], error: Exception) -> None:
         if len(batch) == 1:
