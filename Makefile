@@ -41,8 +41,8 @@ bench: setup  ## measure, with the competitor in the same run
 	$(BIN)/python -m benchmarks.ingest
 
 lock: setup  ## resolve the dependencies anew, with hashes and no addresses
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file requirements.txt pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group dev --output-file requirements/dev.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --output-file requirements.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group dev --output-file requirements/dev.txt pyproject.toml
 
 clean:  ## remove what the commands above made
 	rm -rf .venv .demo dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
