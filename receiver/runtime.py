@@ -30,6 +30,8 @@ from submitter.submit import Submitter, system_clock
 
 log = structlog.get_logger("runtime")
 
+CALLBACK_SECRET = "callback_secret"  # noqa: S105 - the name of a setting
+
 
 class Runtime:
     """Everything a running receiver consists of: `await Runtime.open(…)`, perhaps `start_worker`, then `aclose`."""
@@ -157,6 +159,12 @@ def _rules(config: Config, providers: Mapping[str, Provider]) -> dict[str, Rules
 
 
 async def _callback_secrets(config: Config, ledger: SqliteLedger) -> tuple[str, ...]:
-    """The configured ones, then the one that the ledger keeps: URLs minted before any was configured stay valid."""
-    kept = await ledger.setting("callback_secret", secrets.token_urlsafe(32))
-    return (*(secret.get_secret_value() for secret in config.callbacks.secrets), kept)
+    """The configured ones, and one that the ledger keeps: its own where none is configured, on this machine alone.
+
+    A ledger that began with its own goes on to accept it: URLs that were minted by it stay valid.
+    """
+    configured = tuple(secret.get_secret_value() for secret in config.callbacks.secrets)
+    if configured:
+        kept = await ledger.kept_setting(CALLBACK_SECRET)
+        return configured if kept is None else (*configured, kept)
+    return (await ledger.setting(CALLBACK_SECRET, secrets.token_urlsafe(32)),)

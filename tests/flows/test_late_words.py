@@ -111,3 +111,25 @@ async def test_a_page_from_elsewhere_spends_nothing_on_a_receiver_without_keys(
 
     assert (403, "local_only") == (answer.status_code, answer.json()["code"])
     assert [] == await world.requests("create")
+
+
+async def test_urls_minted_before_a_secret_was_configured_stay_valid(world: World, tmp_path: Path) -> None:
+    async with receiving(tmp_path, world, "cometapi") as house:
+        before = mint_callback_url(
+            house.url, provider="cometapi", external_task_id="early", secret=house.runtime.callback_secrets[0]
+        )
+    async with receiving(tmp_path, world, "cometapi", callbacks={"secrets": ["a-secret-of-some-length"]}) as house:
+        after = await house.http.post(path_of(before), content=json.dumps({"task_id": "1", "task_status": "submitted"}))
+        minted = house.runtime.journal.callback_url("cometapi", "early")
+
+    assert (200, "applied") == (after.status_code, after.json()["verdict"])
+    assert path_of(minted) != path_of(before)
+
+
+async def test_a_ledger_that_began_with_a_configured_secret_keeps_none_of_its_own(world: World, tmp_path: Path) -> None:
+    """So that who reads the database can mint no URL."""
+    async with receiving(tmp_path, world, "cometapi", callbacks={"secrets": ["a-secret-of-some-length"]}) as house:
+        accepted = house.runtime.callback_secrets
+        kept = await house.runtime.ledger.kept_setting("callback_secret")
+
+    assert (("a-secret-of-some-length",), None) == (accepted, kept)

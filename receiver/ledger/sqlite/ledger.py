@@ -107,10 +107,13 @@ class SqliteLedger:
 
         def kept(raw: sqlite3.Connection) -> str:
             raw.execute("insert or ignore into settings (name, value) values (?, ?)", (name, otherwise))
-            value: str = raw.execute("select value from settings where name = ?", (name,)).fetchone()["value"]
-            return value
+            return _setting(raw, name) or otherwise
 
         return await self._write(kept)
+
+    async def kept_setting(self, name: str) -> str | None:
+        """A value kept with the ledger, if there is one."""
+        return await self._write(lambda raw: _setting(raw, name))
 
     async def open_task(self, opening: Opening) -> Opened:
         """As Ledger.open_task."""
@@ -222,6 +225,11 @@ class SqliteLedger:
             self.on_change(changed)
         except Exception:  # the commit is done: what becomes of the news of it must not stop the writer
             log.exception("change.untold", tasks=changed)
+
+
+def _setting(raw: sqlite3.Connection, name: str) -> str | None:
+    row = raw.execute("select value from settings where name = ?", (name,)).fetchone()
+    return None if row is None else str(row["value"])
 
 
 def _checkpoint(raw: sqlite3.Connection) -> None:
