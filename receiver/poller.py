@@ -11,6 +11,7 @@ from typing import get_args
 import structlog
 
 from receiver.ingest import Ingest
+from receiver.journal import ACCOUNT_TROUBLE_PAUSES
 from receiver.ledger.base import Claim, Heard, Ledger, Pause
 from receiver.ledger.errors import ForeignTask, LedgerUnavailable, Unwritable
 from receiver.straggler import AnswerKind, Outcome, Purpose
@@ -27,7 +28,6 @@ log = structlog.get_logger("poller")
 LEASE = timedelta(seconds=90)  # three time-outs of an answer: a slow one is not asked twice
 AT_ONCE = 8
 TOO_FAST_PAUSES = timedelta(seconds=10)  # a 429 that does not say for how long
-ACCOUNT_TROUBLE_PAUSES = timedelta(minutes=10)
 FOUND_BEFORE_SENT = timedelta(minutes=5)  # how far the provider's clock may be behind ours (design §4)
 
 

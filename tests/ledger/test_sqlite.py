@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from pathlib import Path
+
 import pytest
 
 from receiver.ledger.sqlite import SqliteLedger
@@ -89,3 +92,20 @@ async def test_a_listener_that_stumbles_does_not_stop_the_writer(ledger: SqliteL
     ledger.on_change = lambda _ids: None
 
     assert not ledger._writer._loop_task.done()
+
+
+async def test_pictures_that_a_crash_left_behind_are_swept_at_the_next_start(tmp_path: Path) -> None:
+    path = tmp_path / "swept.db"
+    opened = await SqliteLedger.open(path, now=NOW)
+    await opened.aclose()
+    with sqlite3.connect(path) as raw:
+        raw.execute("insert into inline_images values ('t_never_opened', 'digest', 'picture')")
+    raw.close()
+
+    again = await SqliteLedger.open(path, now=NOW)
+    await again.aclose()
+
+    with sqlite3.connect(path) as raw:
+        [(left,)] = raw.execute("select count(*) from inline_images").fetchall()
+    raw.close()
+    assert 0 == left

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from receiver.ledger.base import Heard, Judge
 from receiver.ledger.errors import ForeignTask, Refusal
 from receiver.ledger.sqlite.rows import TaskRow, forget_pictures, insert_events, insert_task, row_of, update_tasks
+from receiver.ledger.sqlite.unreadable import KEPT_BYTES
 from receiver.task import Decision, Event, ReportCounts, Task, TaskState, Verdict
 from submitter.moments import Moment
 from submitter.providers.base import Trust
 from submitter.report import fingerprint
 
-KEPT_BODY_BYTES = 16 * 1024
 # A task has a handful of reports; more are a leaked URL's holder at play. They are judged and counted, not kept.
 KEPT_REPORTS = 256
 
@@ -209,7 +209,7 @@ class _Batch:
                     str(link.heard.report.status),
                     link.heard.report.provider_task_id,
                     link.heard.report.message,
-                    link.heard.body[:KEPT_BODY_BYTES],
+                    link.heard.body[:KEPT_BYTES],
                     link.heard.now,
                     link.last_heard_at,
                     link.count,

@@ -71,6 +71,7 @@ class SqliteLedger:
         try:
             connection = await connect_writer(path)
             await in_thread(connection, lambda raw: migrate_sqlite(raw, now=now))
+            await in_thread(connection, sending.sweep_pictures)
             reader = SqliteReader(await connect_reader(path))
         except sqlite3.Error as error:
             await _give_up(lock, connection)

@@ -13,6 +13,7 @@ from receiver.inlinepictures import put_back
 from receiver.ledger.base import Lane, Opened, OpenedAs, Opening, Unsent
 from receiver.ledger.errors import NotPossible, TaskExists
 from receiver.ledger.sqlite.rows import (
+    RUNNING,
     TaskRow,
     fetch,
     insert_task,
@@ -28,13 +29,13 @@ from submitter.moments import Moment, millis
 UNANSWERED_HOLDS_SLOTS = timedelta(minutes=10)  # design §4
 
 # What an account has in flight. Adopted tasks count too: they run, whoever sent them.
-_SLOTS_TAKEN = """
+_SLOTS_TAKEN = f"""
     select coalesce(sum(slots), 0) from tasks
      where provider = :provider
        and (state in ('submitted', 'processing')
             or (state = 'pending' and sent_at is not null and send_at is null and unanswered_until > :now))
-       and state in ('pending', 'submitted', 'processing')
-"""
+       and state in {RUNNING}
+"""  # noqa: S608 - a constant of states
 
 
 def open_task(raw: sqlite3.Connection, opening: Opening) -> Opened:
@@ -86,6 +87,16 @@ def keep_inline(raw: sqlite3.Connection, external_task_id: str, inline: Mapping[
     raw.executemany(
         "insert or ignore into inline_images (external_task_id, sha256, content) values (?, ?, ?)",
         [(external_task_id, sha256, content) for sha256, content in inline.items()],
+    )
+
+
+def sweep_pictures(raw: sqlite3.Connection) -> None:
+    """Throw away what a crash left behind between putting pictures aside and writing their submission down."""
+    raw.execute(
+        """
+        delete from inline_images
+         where external_task_id not in (select external_task_id from tasks where state = 'pending')
+        """
     )
 
 
