@@ -17,7 +17,7 @@ from submitter.moments import Moment, millis
 from submitter.providers.base import Trust
 from submitter.report import ReportedStatus
 
-HELD_FOR = timedelta(minutes=15)  # then confirm = "doubt" settles on what was heard (design §4)
+HELD_FOR = timedelta(minutes=15)  # then confirm = "doubt" settles on what was heard
 
 Stimulus: TypeAlias = ReportedStatus | Literal["refusal", "deadline"]
 STIMULI: tuple[Stimulus, ...] = (*ReportedStatus, "refusal", "deadline")

@@ -28,7 +28,7 @@ log = structlog.get_logger("poller")
 LEASE = timedelta(seconds=90)  # three time-outs of an answer: a slow one is not asked twice
 AT_ONCE = 8
 TOO_FAST_PAUSES = timedelta(seconds=10)  # a 429 that does not say for how long
-FOUND_BEFORE_SENT = timedelta(minutes=5)  # how far the provider's clock may be behind ours (design §4)
+FOUND_BEFORE_SENT = timedelta(minutes=5)  # how far the provider's clock may be behind ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

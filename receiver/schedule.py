@@ -51,7 +51,7 @@ DOUBT_SPACING = (timedelta(0), timedelta(seconds=20), timedelta(seconds=60))
 # beyond is asked about ever more seldom.
 STEADY_QUERIES = 6
 LONGEST_SILENCE = timedelta(minutes=15)
-# `task_not_exist` may be a store that lags behind (design §5): believed on the third answer over ten minutes.
+# `task_not_exist` may be a store that lags behind: believed on the third answer over ten minutes.
 NOT_EXIST_ANSWERS = 3
 NOT_EXIST_FOR = timedelta(minutes=10)
 

@@ -95,7 +95,7 @@ def queried(status: ReportedStatus | str, *images: ResultImage, **more: Any) -> 
 
 
 def poison(**more: Any) -> Heard:
-    """A report that no database can write: half a surrogate pair, which readers keep out (design §4)."""
+    """A report that no database can write: half a surrogate pair, which readers keep out."""
     return callback(PROCESSING, message="\ud800", **more)
 
 

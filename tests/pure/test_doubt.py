@@ -52,7 +52,7 @@ DOUBTFUL = {
 @pytest.mark.parametrize("state", BEFORE_FINALS)
 @pytest.mark.parametrize("doubt", DOUBTFUL)
 def test_a_success_in_doubt_is_held_and_asked_about(doubt: Doubt, state: TaskState) -> None:
-    """Verdict applied, state PROCESSING, no final event until a query answers (design §4)."""
+    """Verdict applied, state PROCESSING, no final event until a query answers."""
     news, rules = DOUBTFUL[doubt]
     before = task(state, task_id=ID, task_id_source=Source.ANSWER)
 
@@ -200,7 +200,7 @@ def test_a_callback_that_comes_late_refutes_no_claim(late: News) -> None:
 
 
 def test_an_unknown_word_answers_no_doubt() -> None:
-    """Kept raw and stale (design §4): it says neither that the claim is true nor that it is not."""
+    """Kept raw and stale: it says neither that the claim is true nor that it is not."""
     waiting = held(images=(known_image(0),))
 
     after = hear(waiting, queried("under_review")).task

@@ -144,7 +144,7 @@ def test_a_success_with_other_urls_by_query_replaces_them() -> None:
 
 
 def test_a_signed_success_with_other_urls_replaces_none_that_were_queried() -> None:
-    """`stale, unless queried` (design §4): a signed callback carries less than a query, not more."""
+    """`stale, unless queried`: a signed callback carries less than a query, not more."""
     before = task(TaskState.SUCCEEDED, trust=Trust.QUERIED, images_proven=True, images_asked=None)
 
     decision = hear(before, signed(SUCCEED, image(0, B)))

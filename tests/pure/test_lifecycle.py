@@ -88,7 +88,7 @@ EXPECTED = _table()
 def _expected(
     state: TaskState, status: ReportedStatus, trust: Trust, heard_before: Trust | None, known_by: Trust
 ) -> tuple[Verdict, TaskState]:
-    """The verdict and the state after, from the table and the rules of design §4 in words."""
+    """The verdict and the state after, from the table and the rules in words."""
     if heard_before is not None and (heard_before is not Trust.TOKEN or trust is Trust.TOKEN):
         return Verdict.DUPLICATE, state
     cell = EXPECTED[state, status]

@@ -22,7 +22,7 @@ _STORE_TROUBLE = frozenset({5, 6, 7, 8, 10, 11, 13, 14, 15, 26})
 
 
 async def connect_writer(path: Path) -> aiosqlite.Connection:
-    """The connection that writes and checkpoints: the only one that does (design §4). Raises sqlite3.Error."""
+    """The connection that writes and checkpoints: the only one that does. Raises sqlite3.Error."""
     return await _connect(str(path), _prepare_writer)
 
 

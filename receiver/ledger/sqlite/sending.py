@@ -26,7 +26,7 @@ from receiver.lifecycle import expire, note, refuse, submit_anew
 from receiver.task import Task, TaskState
 from submitter.moments import Moment, millis
 
-UNANSWERED_HOLDS_SLOTS = timedelta(minutes=10)  # design §4
+UNANSWERED_HOLDS_SLOTS = timedelta(minutes=10)  # a create that nobody answers must not hold them for ever
 
 # What an account has in flight. Adopted tasks count too: they run, whoever sent them.
 _SLOTS_TAKEN = f"""
