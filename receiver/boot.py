@@ -27,9 +27,13 @@ _MAX_PUBLIC_URL = 1_900  # a callback_url has 2048 characters at most (wire.md Â
 
 def public_url_of(config: Config) -> str:
     """The public URL in force: where none is set, this machine's own."""
-    if config.public_url:
-        return config.public_url.rstrip("/")
-    host = "127.0.0.1" if config.server.host in {"0.0.0.0", "::"} else config.server.host  # noqa: S104 - compared, not bound
+    return config.public_url.rstrip("/") if config.public_url else own_address(config)
+
+
+def own_address(config: Config) -> str:
+    """Where this machine reaches the receiver, whatever address it listens on."""
+    listens_anywhere = config.server.host in {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+    host = "127.0.0.1" if listens_anywhere else config.server.host
     return f"http://[{host}]:{config.server.port}" if ":" in host else f"http://{host}:{config.server.port}"
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from receiver.app import create_app
-from receiver.boot import require_bootable
+from receiver.boot import own_address, require_bootable
 from receiver.cli.desk import ask, desk
 from receiver.cli.options import ConfigOption, JsonOption, load
 from receiver.cli.output import MISUSED, CommandError, out, print_json
@@ -62,18 +62,11 @@ async def _serve(config: Config) -> None:
     with listener:
         port = listener.getsockname()[1]
         listening = config.model_copy(update={"server": config.server.model_copy(update={"port": port})})
-        runtime = await Runtime.open(listening, address=_own_address(listening))
+        runtime = await Runtime.open(listening, address=own_address(listening))
         try:
             await serve_app(create_app(runtime), runtime, listener)
         finally:
             await runtime.aclose()  # where uvicorn ended before the lifespan did
-
-
-def _own_address(config: Config) -> str:
-    """Where other commands on this machine reach this process."""
-    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
-    host = anywhere.get(config.server.host, config.server.host)
-    return f"http://[{host}]:{config.server.port}" if ":" in host else f"http://{host}:{config.server.port}"
 
 
 async def _tick(config: Config, seconds: float) -> dict[str, int]:

@@ -169,9 +169,8 @@ def _table(tasks: list[Task]) -> Table:
 
 def _print_task(task: dict[str, Any]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
-    for key, value in task.items():
-        if key == "images":
-            value = "\n".join(image["url"] for image in value)  # noqa: PLW2901 - shown, not kept
+    urls = "\n".join(image["url"] for image in task["images"])
+    for key, value in (task | {"images": urls}).items():
         if value not in (None, "", {}, []):
             table.add_row(f"[bold]{key}[/]", str(value).replace("[", "\\["))
     out.print(table)
