@@ -7,7 +7,6 @@ report about this task and no other; nobody can make one without the secret.
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 from collections.abc import Sequence
 
@@ -32,7 +31,7 @@ def token_matches(token: str, *, provider: str, external_task_id: str, secrets: 
 
 def _token(secret: str, provider: str, external_task_id: str) -> str:
     named = b"\0".join((b"hookledger callback v1", _encoded(provider), _encoded(external_task_id)))
-    mac = hmac.new(secret.encode(), named, hashlib.sha256).digest()
+    mac = hmac.digest(secret.encode(), named, "sha256")
     return base64.urlsafe_b64encode(mac[:_TOKEN_BYTES]).decode()
 
 

@@ -7,9 +7,9 @@ ties are broken by the values themselves, never by who came first.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from receiver.task import FINAL_OF_STATE, Source, Task, TaskImage
+from receiver.values import replace
 from submitter.report import ReportedStatus, ResultImage, StatusReport
 
 _ID_RANK = {Source.CALLBACK: 0, Source.QUERY: 1, Source.ANSWER: 2}
@@ -24,11 +24,14 @@ def merge_facts(task: Task, report: StatusReport, *, source: Source, is_proof: b
         merged = _merge_images(merged, report, replaces=replaces, is_proof=is_proof)
     if contradicts or (merged.is_proven and not is_proof):
         return merged
+    unit_deduction = merged.unit_deduction or report.unit_deduction
+    created_at = merged.provider_created_at or report.created_at
+    updated_at = _latest(merged.provider_updated_at, report.updated_at)
+    known = (merged.unit_deduction, merged.provider_created_at, merged.provider_updated_at)
+    if known == (unit_deduction, created_at, updated_at):
+        return merged
     return replace(
-        merged,
-        unit_deduction=merged.unit_deduction or report.unit_deduction,
-        provider_created_at=merged.provider_created_at or report.created_at,
-        provider_updated_at=_latest(merged.provider_updated_at, report.updated_at),
+        merged, unit_deduction=unit_deduction, provider_created_at=created_at, provider_updated_at=updated_at
     )
 
 

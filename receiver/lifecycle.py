@@ -8,11 +8,11 @@ than our deadline. What a report makes of a task is judged in `receiver.verdicts
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Literal, TypeAlias
 
 from receiver.task import EVENT_OF_STATE, Decision, Event, Rules, SettledBy, Task, TaskState
+from receiver.values import replace
 from submitter.moments import Moment, millis
 from submitter.providers.base import Trust
 from submitter.report import ReportedStatus
@@ -97,7 +97,12 @@ def overdue(task: Task, *, rules: Rules, now: Moment) -> Decision | None:
 def told(after: Task, now: Moment) -> Decision:
     """The decision for a task whose state has changed."""
     task = replace(after, version=after.version + 1)
-    return Decision(verdict=None, task=task, events=(Event(type=EVENT_OF_STATE[task.state], task=task, time=now),))
+    return Decision(verdict=None, task=task, events=(news(task, now),))
+
+
+def news(task: Task, now: Moment) -> Event:
+    """The event that tells the state a task has come to."""
+    return Event(type=EVENT_OF_STATE[task.state], task=task, time=now)
 
 
 def moved(task: Task, state: TaskState, now: Moment, message: str) -> Task:
@@ -136,6 +141,8 @@ def _rested(task: Task, state: TaskState, by: SettledBy, reason: str, now: Momen
 def undoubted(task: Task) -> Task:
     """The task with nothing held and nothing to be checked."""
     trust = task.trust if task.is_settled else None
+    if task.held is None and task.doubt is None and task.trust is trust:
+        return task
     return replace(task, held=None, doubt=None, doubt_since=None, trust=trust)
 
 

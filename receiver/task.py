@@ -90,7 +90,7 @@ EVENT_OF_STATE = {
 FINAL_OF_STATE = {TaskState.SUCCEEDED: ReportedStatus.SUCCEED, TaskState.FAILED: ReportedStatus.FAILED}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskImage:
     """One result image as the ledger knows it; `archived` is where our own copy lies."""
 
@@ -110,7 +110,7 @@ class ReportCounts:
     conflict: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: receiver.values.replace copies its dictionary
 class Task:
     """A submission and what became of it. A changed task has a greater `version`; counts alone change none.
 

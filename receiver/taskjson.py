@@ -8,6 +8,8 @@ from typing import Any
 from receiver.task import Record, Task
 from submitter.moments import iso, iso_or_none
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+
 
 def task_json(task: Task) -> dict[str, Any]:
     """The documented shape, without `request`: that is added by those who may show it."""
@@ -56,4 +58,4 @@ def record_json(record: Record) -> dict[str, Any]:
 
 def snapshot(task: Task) -> str:
     """The task's JSON as text, compact: written once with its event, and sent as it is ever after."""
-    return json.dumps(task_json(task), separators=(",", ":"), ensure_ascii=True)
+    return _encode(task_json(task))

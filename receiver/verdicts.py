@@ -11,12 +11,11 @@ A report has a status and facts. The verdict judges the status; facts merge what
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from receiver.facts import contradicts_images, merge_facts, proven_images
-from receiver.lifecycle import TRANSITIONS, moved, settled, told, undoubted, without_unproven_images
+from receiver.lifecycle import TRANSITIONS, moved, news, settled, undoubted, without_unproven_images
 from receiver.task import (
-    EVENT_OF_STATE,
     FINAL_OF_STATE,
     Decision,
     Doubt,
@@ -30,6 +29,7 @@ from receiver.task import (
     TaskState,
     Verdict,
 )
+from receiver.values import replace
 from submitter.moments import Moment
 from submitter.providers.base import Trust
 from submitter.report import ReportedStatus, StatusReport
@@ -134,15 +134,14 @@ class _Hearing:
         images = proven_images(self.report, self.before.images) if status is ReportedStatus.SUCCEED else ()
         known = replace(self.known, images=images, images_proven=bool(images))
         settled_by = SettledBy(self.source)
-        after = _counted(
-            settled(known, status, settled_by, self.trust, self.now, self.report.message), Verdict.CONFLICT
-        )
+        overturned = settled(known, status, settled_by, self.trust, self.now, self.report.message)
+        after = replace(overturned, reports=_counted(self.before.reports, Verdict.CONFLICT))
         audible = replace(after, version=self.before.version + 1)
         final = replace(after, version=self.before.version + 2)
         conflict = Event(
             type=EventType.CONFLICT, task=audible, time=self.now, was=self.before.state, now_is=after.state
         )
-        events = (conflict, Event(type=EVENT_OF_STATE[after.state], task=final, time=self.now))
+        events = (conflict, news(final, self.now))
         return Decision(verdict=Verdict.CONFLICT, task=final, events=events)
 
     def advance(self, known: Task) -> Decision:
@@ -232,24 +231,23 @@ class _Hearing:
 
     def conclude(self, verdict: Verdict, after: Task) -> Decision:
         """The decision, with the version, the event and the counts that follow from what changed."""
-        has_changed = after != self.before
-        after_counting = _counted(after, verdict)
         raised = after.doubt is not None and (self.before.doubt is None or verdict is Verdict.CONFLICT)
-        ask_now = raised and self.source is Source.CALLBACK
-        if after.state is not self.before.state:
-            return replace(told(after_counting, self.now), verdict=verdict, ask_now=ask_now)
-        task = replace(after_counting, version=self.before.version + has_changed)
-        return Decision(verdict=verdict, task=task, ask_now=ask_now)
+        is_news = after.state is not self.before.state
+        has_changed = is_news or (after is not self.before and after != self.before)
+        version = self.before.version + has_changed
+        task = replace(after, version=version, reports=_counted(self.before.reports, verdict))
+        return Decision(
+            verdict=verdict,
+            task=task,
+            events=(news(task, self.now),) if is_news else (),
+            ask_now=raised and self.source is Source.CALLBACK,
+        )
 
 
-def _counted(task: Task, verdict: Verdict) -> Task:
-    counts = task.reports
-    return replace(
-        task,
-        reports=ReportCounts(
-            applied=counts.applied + (verdict is Verdict.APPLIED),
-            duplicate=counts.duplicate + (verdict is Verdict.DUPLICATE),
-            stale=counts.stale + (verdict is Verdict.STALE),
-            conflict=counts.conflict + (verdict is Verdict.CONFLICT),
-        ),
+def _counted(counts: ReportCounts, verdict: Verdict) -> ReportCounts:
+    return ReportCounts(
+        applied=counts.applied + (verdict is Verdict.APPLIED),
+        duplicate=counts.duplicate + (verdict is Verdict.DUPLICATE),
+        stale=counts.stale + (verdict is Verdict.STALE),
+        conflict=counts.conflict + (verdict is Verdict.CONFLICT),
     )

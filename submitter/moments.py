@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TypeAlias
 
 Moment: TypeAlias = int
@@ -20,9 +21,14 @@ def millis(duration: timedelta) -> int:
 def iso(moment: Moment) -> str:
     """`2026-11-20T10:00:00.000Z`, as every JSON of this project writes a time."""
     seconds, rest = divmod(moment, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+    return f"{_iso_second(seconds)}.{rest:03d}Z"
 
 
 def iso_or_none(moment: Moment | None) -> str | None:
     """`iso`, where the moment may not have come yet."""
     return None if moment is None else iso(moment)
+
+
+@lru_cache(maxsize=1024)  # the tasks of a moment share their seconds
+def _iso_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]

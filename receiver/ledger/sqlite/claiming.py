@@ -6,17 +6,17 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 from receiver.ledger.base import Claim, Judge, Pause
 from receiver.ledger.errors import NotPossible, UnknownTask
-from receiver.ledger.sqlite.rows import RUNNING, TaskRow, fetch, row_of, update_tasks, write_decision
+from receiver.ledger.sqlite.rows import ROW, RUNNING, TaskRow, fetch, row_of, update_tasks, write_decision
 from receiver.ledger.sqlite.sending import queue_again
 from receiver.lifecycle import expire, refuse
 from receiver.schedule import DOUBT_SPACING
 from receiver.straggler import AnswerKind, Next, Outcome, Purpose
 from receiver.task import Decision, SettledBy, Task
+from receiver.values import replace
 from submitter.moments import Moment, millis
 
 BUDGET_WINDOW = timedelta(minutes=1)
@@ -79,7 +79,7 @@ def settle_overdue(
     """Expire what is past its deadline, and settle what was held for too long."""
     found = raw.execute(
         f"""
-        select * from tasks where key in (
+        select {ROW} from tasks where key in (
             select key from tasks indexed by tasks_by_deadline where state in {RUNNING} and deadline_at <= ?
             union all
             select key from tasks indexed by tasks_held
@@ -153,7 +153,7 @@ def _due(raw: sqlite3.Connection, provider: str, *, is_doubt: bool, now: Moment,
     )
     found = raw.execute(
         f"""
-        select * from tasks
+        select {ROW} from tasks
          where provider = :provider and query_at <= :now and (lease_until is null or lease_until <= :now)
            and {is_in_turn}
          order by query_at, key limit :limit

@@ -15,7 +15,7 @@ from receiver.ledger.base import History, HistoryReport, Page, Query, StoredEven
 from receiver.ledger.errors import LedgerUnavailable, LedgerUnusable
 from receiver.ledger.migrate import require_current
 from receiver.ledger.sqlite.connection import connect_reader, in_thread, is_store_trouble
-from receiver.ledger.sqlite.rows import RUNNING, event_of, record_of
+from receiver.ledger.sqlite.rows import ROW, RUNNING, event_of, record_of
 from receiver.lifecycle import HELD_FOR
 from receiver.task import Record, Source, Verdict
 from submitter.moments import Moment, iso, iso_or_none, millis
@@ -52,7 +52,8 @@ class SqliteReader:
 
     async def record(self, external_task_id: str) -> Record | None:
         """One task."""
-        row = await self._one("select * from tasks where external_task_id = ?", external_task_id)
+        text = f"select {ROW}, request from tasks where external_task_id = ?"  # noqa: S608 - names of this package
+        row = await self._one(text, external_task_id)
         return None if row is None else record_of(row)
 
     async def tasks(self, query: Query) -> Page:
@@ -67,7 +68,7 @@ class SqliteReader:
         given = [(condition, value) for condition, value in filters if value is not None]
         where = " and ".join(condition for condition, _ in given) or "true"
         rows = await self._all(
-            f"select * from tasks where {where} order by key desc limit ?",  # noqa: S608 - conditions from above
+            f"select {ROW}, request from tasks where {where} order by key desc limit ?",  # noqa: S608 - conditions from above
             *(value for _, value in given),
             limit + 1,
         )

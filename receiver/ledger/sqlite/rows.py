@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from receiver.ledger.base import StoredEvent
 from receiver.ledger.errors import UnknownTask
+from receiver.ledger.sqlite.sets import insert_rows, update_rows
 from receiver.task import (
     Decision,
     Doubt,
@@ -23,9 +25,12 @@ from receiver.task import (
     TaskState,
 )
 from receiver.taskjson import snapshot
+from receiver.values import made
 from submitter.moments import Moment
 from submitter.providers.base import Trust
 from submitter.report import ReportedStatus
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 TASK_COLUMNS = (
     "external_task_id",
@@ -62,14 +67,27 @@ TASK_COLUMNS = (
     "settled_at",
     "deadline_at",
 )
-_ASSIGNMENTS = ", ".join(f"{column} = ?" for column in TASK_COLUMNS)
-_PLACES = ", ".join("?" * len(TASK_COLUMNS))
+# What the ledger alone keeps beside the task, and writes back with it.
+_BESIDE = ("chain", "report_count", "query_at", "send_at", "sends", "misses", "missed_since")
+ROW = ", ".join((*TASK_COLUMNS, *_BESIDE, "key", "fence"))
+"""The columns that `row_of` reads, by position."""
 RUNNING = "('pending', 'submitted', 'processing')"
+
+_KINDS: Mapping[str, type[StrEnum]] = {
+    "state": TaskState,
+    "task_id_source": Source,
+    "settled_by": SettledBy,
+    "trust": Trust,
+    "held": ReportedStatus,
+    "doubt": Doubt,
+}
+_CLOSED_SETS = [(column, {member.value: member for member in kind}) for column, kind in _KINDS.items()]
+_WORDS = frozenset(_KINDS)
 
 
 @dataclass(slots=True, kw_only=True)
 class TaskRow:
-    """A task with what the ledger alone keeps beside it."""
+    """A task with what the ledger alone keeps beside it, and both as they are stored."""
 
     key: int
     task: Task
@@ -81,67 +99,61 @@ class TaskRow:
     fence: int
     chain: bytes | None
     report_count: int
+    stored_task: Task
+    stored_beside: tuple[Any, ...]
+
+    def changes(self) -> dict[str, Any]:
+        """The columns that are to be stored anew. A task that is no longer pending is not sent any more."""
+        changed = _changes(self.stored_task, self.task)
+        send_at = self.send_at if self.task.state is TaskState.PENDING else None
+        beside = (self.chain, self.report_count, self.query_at, send_at, self.sends, self.misses, self.missed_since)
+        if beside != self.stored_beside:
+            pairs = zip(_BESIDE, beside, self.stored_beside, strict=True)
+            changed |= {column: new for column, new, old in pairs if new != old}
+        self.stored_task, self.stored_beside = self.task, beside
+        return changed
 
 
 def row_of(row: sqlite3.Row) -> TaskRow:
-    """The whole row."""
+    """The whole row, selected as ROW."""
+    task = task_of(row)
+    beside = chain, report_count, query_at, send_at, sends, misses, missed_since = row[len(TASK_COLUMNS) : -2]
     return TaskRow(
-        key=row["key"],
-        task=task_of(row),
-        query_at=row["query_at"],
-        send_at=row["send_at"],
-        sends=row["sends"],
-        misses=row["misses"],
-        missed_since=row["missed_since"],
-        fence=row["fence"],
-        chain=row["chain"],
-        report_count=row["report_count"],
+        key=row[-2],
+        task=task,
+        query_at=query_at,
+        send_at=send_at,
+        sends=sends,
+        misses=misses,
+        missed_since=missed_since,
+        fence=row[-1],
+        chain=chain,
+        report_count=report_count,
+        stored_task=task,
+        stored_beside=beside,
     )
 
 
-def task_of(row: sqlite3.Row) -> Task:
-    """The task in a row that has its columns."""
-    return Task(
-        external_task_id=row["external_task_id"],
-        provider=row["provider"],
-        endpoint=row["endpoint"],
-        state=TaskState(row["state"]),
-        version=row["version"],
-        message=row["message"],
-        task_id=row["task_id"],
-        task_id_source=_maybe(Source, row["task_id_source"]),
-        upstream_task_id=row["upstream_task_id"],
-        images=_images_of(row["images"]),
-        images_asked=row["images_asked"],
-        images_proven=bool(row["images_proven"]),
-        slots=row["slots"],
-        settled_by=_maybe(SettledBy, row["settled_by"]),
-        trust=_maybe(Trust, row["trust"]),
-        held=_maybe(ReportedStatus, row["held"]),
-        doubt=_maybe(Doubt, row["doubt"]),
-        doubt_since=row["doubt_since"],
-        doubt_queries=row["doubt_queries"],
-        adopted=bool(row["adopted"]),
-        unit_deduction=row["unit_deduction"],
-        provider_created_at=row["provider_created_at"],
-        provider_updated_at=row["provider_updated_at"],
-        queries=row["queries"],
-        reports=ReportCounts(
-            applied=row["reports_applied"],
-            duplicate=row["reports_duplicate"],
-            stale=row["reports_stale"],
-            conflict=row["reports_conflict"],
-        ),
-        created_at=row["created_at"],
-        sent_at=row["sent_at"],
-        submitted_at=row["submitted_at"],
-        settled_at=row["settled_at"],
-        deadline_at=row["deadline_at"],
+def task_of(row: Iterable[Any]) -> Task:
+    """The task in a row that begins with TASK_COLUMNS."""
+    fields = dict(zip(TASK_COLUMNS, row, strict=False))
+    for column, members in _CLOSED_SETS:
+        if fields[column] is not None:
+            fields[column] = members[fields[column]]
+    fields["images"] = _images_of(fields["images"])
+    fields["images_proven"] = bool(fields["images_proven"])
+    fields["adopted"] = bool(fields["adopted"])
+    fields["reports"] = ReportCounts(
+        applied=fields.pop("reports_applied"),
+        duplicate=fields.pop("reports_duplicate"),
+        stale=fields.pop("reports_stale"),
+        conflict=fields.pop("reports_conflict"),
     )
+    return made(Task, fields)
 
 
 def record_of(row: sqlite3.Row) -> Record:
-    """The task and its request."""
+    """The task and its request, selected as ROW and `request`."""
     return Record(task=task_of(row), request=row["request"])
 
 
@@ -158,106 +170,49 @@ def event_of(row: sqlite3.Row) -> StoredEvent:
     )
 
 
-def values_of(task: Task) -> tuple[Any, ...]:
-    """The task's values in the order of TASK_COLUMNS."""
-    return (
-        task.external_task_id,
-        task.provider,
-        task.endpoint,
-        task.state,
-        task.version,
-        task.message,
-        task.task_id,
-        task.task_id_source,
-        task.upstream_task_id,
-        _images_text(task.images),
-        task.images_asked,
-        task.images_proven,
-        task.slots,
-        task.settled_by,
-        task.trust,
-        task.held,
-        task.doubt,
-        task.doubt_since,
-        task.doubt_queries,
-        task.adopted,
-        task.unit_deduction,
-        task.provider_created_at,
-        task.provider_updated_at,
-        task.queries,
-        task.reports.applied,
-        task.reports.duplicate,
-        task.reports.stale,
-        task.reports.conflict,
-        task.created_at,
-        task.sent_at,
-        task.submitted_at,
-        task.settled_at,
-        task.deadline_at,
-    )
-
-
 def fetch(raw: sqlite3.Connection, external_task_id: str) -> TaskRow:
     """One row. Raises UnknownTask."""
-    row = raw.execute("select * from tasks where external_task_id = ?", (external_task_id,)).fetchone()
+    row = raw.execute(f"select {ROW} from tasks where external_task_id = ?", (external_task_id,)).fetchone()  # noqa: S608
     if row is None:
         raise UnknownTask(external_task_id)
     return row_of(row)
 
 
-def insert_task(raw: sqlite3.Connection, task: Task) -> int:
-    """A new row; answers its key."""
-    columns = ", ".join(TASK_COLUMNS)
-    cursor = raw.execute(f"insert into tasks ({columns}) values ({_PLACES})", values_of(task))  # noqa: S608
-    key = cursor.lastrowid
-    assert key is not None  # noqa: S101 - an insert into a rowid table has one
-    return key
+def insert_task(raw: sqlite3.Connection, task: Task) -> TaskRow:
+    """A new row."""
+    columns, places = ", ".join(TASK_COLUMNS), ", ".join("?" * len(TASK_COLUMNS))
+    text = f"insert into tasks ({columns}) values ({places}) returning {ROW}"  # noqa: S608 - names of this module
+    values = _columns(dict(vars(task)))
+    [row] = raw.execute(text, [values[column] for column in TASK_COLUMNS]).fetchall()
+    return row_of(row)
 
 
-def update_tasks(raw: sqlite3.Connection, rows: Sequence[TaskRow]) -> None:
-    """Write the tasks of these rows back, with their chain and what is due.
-
-    A task that is no longer pending is not sent any more, and its inline pictures have served.
-    """
-    raw.executemany(
-        f"""
-        update tasks set {_ASSIGNMENTS}, chain = ?, report_count = ?, query_at = ?, send_at = ?, sends = ?,
-               misses = ?, missed_since = ?
-         where key = ?
-        """,  # noqa: S608 - column names of this module
-        [
-            (
-                *values_of(row.task),
-                row.chain,
-                row.report_count,
-                row.query_at,
-                row.send_at if row.task.state is TaskState.PENDING else None,
-                row.sends,
-                row.misses,
-                row.missed_since,
-                row.key,
-            )
-            for row in rows
-        ],
-    )
+def update_tasks(raw: sqlite3.Connection, rows: Iterable[TaskRow]) -> None:
+    """Write back what has changed of these rows, and no more: an index is only touched where its columns are set."""
+    alike: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+    for row in rows:
+        changes = row.changes()
+        if changes:
+            alike.setdefault(tuple(changes), []).append((row.key, *changes.values()))
+    for columns, values in alike.items():
+        update_rows(raw, "tasks", columns, values)
 
 
 def insert_events(raw: sqlite3.Connection, events: Sequence[Event]) -> None:
     """The events in their order: their positions are dense and grow with the commits."""
-    raw.executemany(
-        """
-        insert into events (id, type, external_task_id, time, task, was, now_is)
-        values (?, ?, ?, ?, ?, ?, ?)
-        """,
+    insert_rows(
+        raw,
+        "events",
+        ("id", "type", "external_task_id", "time", "task", "was", "now_is"),
         [
             (
                 event.id,
-                event.type,
+                event.type.value,
                 event.task.external_task_id,
                 event.time,
                 snapshot(event.task),
-                event.was,
-                event.now_is,
+                _word(event.was),
+                _word(event.now_is),
             )
             for event in events
         ],
@@ -284,11 +239,33 @@ def forget_pictures(raw: sqlite3.Connection, external_task_ids: Sequence[str]) -
     )
 
 
+def _changes(before: Task, after: Task) -> dict[str, Any]:
+    """The columns in which the task has changed."""
+    if before is after:
+        return {}
+    known = vars(before)
+    return _columns({name: value for name, value in vars(after).items() if value != known[name]})
+
+
+def _columns(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a task as columns, in plain kinds: SQLite's module is slow with members of closed sets."""
+    for name in fields.keys() & _WORDS:
+        fields[name] = _word(fields[name])
+    if "images" in fields:
+        fields["images"] = _images_text(fields["images"])
+    if "reports" in fields:
+        counts: ReportCounts = fields.pop("reports")
+        fields["reports_applied"] = counts.applied
+        fields["reports_duplicate"] = counts.duplicate
+        fields["reports_stale"] = counts.stale
+        fields["reports_conflict"] = counts.conflict
+    return fields
+
+
 def _images_text(images: tuple[TaskImage, ...]) -> str:
     if not images:
         return "[]"
-    listed = [[image.index, image.url, image.watermark_url, image.archived] for image in images]
-    return json.dumps(listed, separators=(",", ":"))
+    return _encode([[image.index, image.url, image.watermark_url, image.archived] for image in images])
 
 
 def _images_of(text: str) -> tuple[TaskImage, ...]:
@@ -300,5 +277,5 @@ def _images_of(text: str) -> tuple[TaskImage, ...]:
     )
 
 
-def _maybe(kind: Any, value: str | None) -> Any:
-    return None if value is None else kind(value)
+def _word(member: StrEnum | None) -> str | None:
+    return None if member is None else str(member.value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,13 +16,12 @@ from receiver.ledger.sqlite.rows import (
     TaskRow,
     fetch,
     insert_task,
-    row_of,
-    task_of,
     update_tasks,
     write_decision,
 )
 from receiver.lifecycle import expire, note, refuse, submit_anew
 from receiver.task import Task, TaskState
+from receiver.values import replace
 from submitter.moments import Moment, millis
 
 UNANSWERED_HOLDS_SLOTS = timedelta(minutes=10)  # a create that nobody answers must not hold them for ever
@@ -47,9 +45,9 @@ def open_task(raw: sqlite3.Connection, opening: Opening) -> Opened:
         raise TaskExists(opening.external_task_id)
     task = _task_of_opening(opening)
     if found is None:
-        key, fence = insert_task(raw, task), 1
+        key, fence = insert_task(raw, task).key, 1
     else:
-        row = row_of(found)
+        row = fetch(raw, opening.external_task_id)
         key, fence = row.key, found["send_fence"] + 1
         row.task = submit_anew(row.task, task)
         update_tasks(raw, [row])
@@ -199,7 +197,8 @@ def _recognise(raw: sqlite3.Connection, found: sqlite3.Row, opening: Opening) ->
     if found["request_digest"] != opening.request_digest or found["provider"] != opening.provider:
         raise TaskExists(opening.external_task_id)
     is_its_opener = opening.opened_by is not None and found["opened_by"] == opening.opened_by
-    may_send = is_its_opener and task_of(found).is_unanswered and found["sent_by_opener"]
+    is_unanswered = found["state"] == TaskState.PENDING and found["sent_at"] is not None
+    may_send = is_its_opener and is_unanswered and found["sent_by_opener"]
     return Opened(outcome=OpenedAs.TO_SEND if may_send else OpenedAs.ALREADY, fence=found["send_fence"])
 
 
