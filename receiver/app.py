@@ -12,8 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from receiver import api, submissions
-from receiver.callbacks import receive_callback
-from receiver.config import Config
+from receiver.callbacks import CallbackEndpoint
 from receiver.ledger.errors import LedgerUnavailable
 from receiver.problems import HANDLED, answer_error, not_acknowledged
 from receiver.runtime import Runtime
@@ -35,7 +34,7 @@ def create_app(runtime: Runtime, *, with_worker: bool = True) -> Starlette:
             await runtime.aclose()
 
     app = Starlette(
-        routes=_routes(runtime.config),
+        routes=_routes(runtime),
         lifespan=lifespan,
         exception_handlers=dict.fromkeys(HANDLED, answer_error),
     )
@@ -61,8 +60,8 @@ async def ready(request: Request) -> Response:
     return JSONResponse({"ready": True})
 
 
-def _routes(config: Config) -> list[BaseRoute]:
-    callback = Route("/callbacks/{provider}/{external_task_id}/{token}", receive_callback, methods=["POST"])
+def _routes(runtime: Runtime) -> list[BaseRoute]:
+    callback = Route("/callbacks/{provider}/{external_task_id}/{token}", CallbackEndpoint(runtime), methods=["POST"])
     routes: list[BaseRoute] = [
         callback,
         Route("/v1/tasks", api.tasks, methods=["GET", "POST"]),
@@ -79,6 +78,6 @@ def _routes(config: Config) -> list[BaseRoute]:
         Route("/livez", live, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
     ]
-    prefix = urlsplit(config.public_url).path.rstrip("/")
+    prefix = urlsplit(runtime.config.public_url).path.rstrip("/")
     # A proxy may or may not take the path of public_url away: callbacks are heard either way.
     return [*routes, Mount(prefix, routes=[callback])] if prefix else routes

@@ -6,7 +6,8 @@ import asyncio
 from typing import Any
 
 from pydantic_core import from_json
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope
 
 from receiver.problems import Problem, invalid
 from submitter.errors import FieldProblem
@@ -15,29 +16,34 @@ LARGE = 256 * 1024
 BODY_SECONDS = 60  # 150 MB at 20 Mbit/s; a callback takes milliseconds
 
 
-async def read_body(request: Request, *, limit: int) -> bytes:
-    """The whole body. Raises Problem 413 before more than `limit` bytes are held."""
-    declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit:
+async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
+    """The whole body of a request. Raises Problem 408, or 413 before more than `limit` bytes are held."""
+    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    if declared.isdigit() and int(declared[:20]) > limit:
         raise _too_large(limit)
     chunks: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                chunk = message.get("body", b"")
                 size += len(chunk)
                 if size > limit:
                     raise _too_large(limit)
+                if not message.get("more_body", False):
+                    return b"".join((*chunks, chunk)) if chunks else chunk
                 chunks.append(chunk)
     except TimeoutError:
         close = {"Connection": "close"}
         raise Problem(408, "too_slow", f"the body took more than {BODY_SECONDS} s", headers=close) from None
-    return b"".join(chunks)
 
 
 async def read_fields(request: Request, *, limit: int) -> dict[str, Any]:
     """The body as a JSON object. Raises Problem 413 or 422."""
-    body = await read_body(request, limit=limit)
+    body = await read_body(request.scope, request.receive, limit=limit)
     try:
         fields = await asyncio.to_thread(_parse, body) if len(body) > LARGE else _parse(body)
     except ValueError as error:

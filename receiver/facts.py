@@ -7,6 +7,7 @@ ties are broken by the values themselves, never by who came first.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 
 from receiver.task import FINAL_OF_STATE, Source, Task, TaskImage
 from receiver.values import replace
@@ -68,8 +69,10 @@ def _merge_images(task: Task, report: StatusReport, *, replaces: bool, is_proof:
         images = _filled(reported, proven, task.images_asked)
         return replace(task, images=images, images_proven=report.status is ReportedStatus.SUCCEED)
     if task.images_proven:
-        return replace(task, images=_filled(task.images, reported, task.images_asked or len(task.images)))
-    return replace(task, images=_filled(_completed(task.images, reported), reported, task.images_asked))
+        images = _filled(task.images, reported, task.images_asked or len(task.images))
+    else:
+        images = _filled(_completed(task.images, reported), reported, task.images_asked)
+    return task if images == task.images else replace(task, images=images)
 
 
 def contradicts_images(known: tuple[TaskImage, ...], report: StatusReport) -> bool:
@@ -80,17 +83,23 @@ def contradicts_images(known: tuple[TaskImage, ...], report: StatusReport) -> bo
 
 def proven_images(report: StatusReport, known: tuple[TaskImage, ...]) -> tuple[TaskImage, ...]:
     """The report's images and no others, each with our copy of it where there is one."""
-    return tuple(_as_known(image, known) for image in report.images)
+    return tuple([_as_known(image, known) for image in report.images])
 
 
 def _as_known(image: ResultImage, known: Iterable[TaskImage]) -> TaskImage:
     """The reported image, with our archived copy of it where it is the same image."""
-    copies = (each.archived for each in known if each.index == image.index and _path(each.url) == _path(image.url))
-    return TaskImage(index=image.index, url=image.url, watermark_url=image.watermark_url, archived=next(copies, None))
+    archived = None
+    for each in known:
+        if each.index == image.index and _path(each.url) == _path(image.url):
+            archived = each.archived
+            break
+    return TaskImage(index=image.index, url=image.url, watermark_url=image.watermark_url, archived=archived)
 
 
 def _completed(known: tuple[TaskImage, ...], reported: Iterable[TaskImage]) -> tuple[TaskImage, ...]:
     """The known images, with a watermarked copy where the same image came with one."""
+    if all(each.watermark_url for each in known):
+        return known
     watermarks = {(each.index, _path(each.url)): each.watermark_url for each in reported}
     return tuple(
         replace(each, watermark_url=each.watermark_url or watermarks.get((each.index, _path(each.url))))
@@ -101,9 +110,12 @@ def _completed(known: tuple[TaskImage, ...], reported: Iterable[TaskImage]) -> t
 def _filled(first: tuple[TaskImage, ...], second: Iterable[TaskImage], most: int | None) -> tuple[TaskImage, ...]:
     """`first`, and of `second` the places that `first` leaves open, up to `most` images in all."""
     taken = {image.index for image in first}
-    more = sorted((image for image in second if image.index not in taken), key=lambda image: image.index)
+    more = sorted([image for image in second if image.index not in taken], key=_by_index)
     room = len(more) if most is None else max(0, most - len(first))
-    return tuple(sorted((*first, *more[:room]), key=lambda image: image.index))
+    return tuple(sorted((*first, *more[:room]), key=_by_index))
+
+
+_by_index = attrgetter("index")
 
 
 def _path(url: str) -> str:

@@ -11,6 +11,7 @@ from receiver.ledger.errors import Refusal
 from receiver.schedule import QueryPlan
 from receiver.straggler import Next, Outcome
 from receiver.task import Decision, Rules, Task
+from receiver.turns import Turns
 from submitter.moments import Moment
 from submitter.providers.base import Trust
 
@@ -63,19 +64,30 @@ class LedgerJudge:
 class Ingest:
     """Hears reports, whichever road they came by. What it returns is on disk.
 
-    `on_work` is called when a report leaves something to do: a doubt to ask about, a slot that is free.
+    `on_work` is called with a decision that leaves something to do: a doubt to ask about, a slot that is free.
     """
 
-    def __init__(self, ledger: Ledger, judge: LedgerJudge, *, on_work: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, ledger: Ledger, judge: LedgerJudge, *, on_work: Callable[[Decision], None] = lambda _: None
+    ) -> None:
         self.judge = judge
         self._ledger = ledger
+        self._turns = Turns()
         self._on_work = on_work
+
+    def require_room(self) -> None:
+        """Raises Overloaded or LedgerUnavailable where a report would not be taken: known before one is read."""
+        self._ledger.require_room()
 
     async def hear(self, heard: Heard) -> Decision:
         """The decision on one report. Raises ForeignTask, LedgerUnavailable or Overloaded."""
-        [outcome] = await self._ledger.apply([heard], self.judge)
+        await self._turns.take(heard.external_task_id)
+        try:
+            [outcome] = await self._ledger.apply([heard], self.judge)
+        finally:
+            self._turns.give_back(heard.external_task_id)
         if isinstance(outcome, Refusal):
             raise outcome
         if outcome.ask_now or outcome.task.is_at_rest:
-            self._on_work()
+            self._on_work(outcome)
         return outcome

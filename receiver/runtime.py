@@ -19,9 +19,9 @@ from receiver.ledger.sqlite import SqliteLedger
 from receiver.poller import Poller
 from receiver.schedule import QueryPlan
 from receiver.sender import Sender
-from receiver.task import Rules
+from receiver.task import Decision, Rules
 from receiver.waiting import Waiting
-from receiver.worker import Duty, Worker
+from receiver.worker import Worker
 from submitter.journal import Submission
 from submitter.moments import Moment
 from submitter.providers import provider_for
@@ -50,7 +50,7 @@ class Runtime:
             name: provider_for(name, account) for name, account in config.providers.items()
         }
         judge = LedgerJudge(rules=_rules(config, self.providers), plan=plan)
-        self.ingest = Ingest(ledger, judge, on_work=self.wake_worker)
+        self.ingest = Ingest(ledger, judge, on_work=self._wake_for)
         self.journal = LedgerJournal(
             ledger,
             self.ingest,
@@ -69,7 +69,12 @@ class Runtime:
             name: Poller(ledger, self.ingest, client, budget_per_minute=config.polling.budget_per_minute, clock=clock)
             for name, client in self.submitter.clients.items()
         }
-        self.worker = Worker([*self._senders(), *self._questions(), Deadlines(ledger, judge)], clock=clock)
+        self._senders = {
+            name: Sender(ledger, self.journal, self.submitter, provider=name, slot_limit=account.slots)
+            for name, account in config.providers.items()
+        }
+        questions = self.pollers if config.polling.enabled else {}
+        self.worker = Worker([*self._senders.values(), *questions.values(), Deadlines(ledger, judge)], clock=clock)
         self._working: asyncio.Task[None] | None = None
         self._is_closed = False
         ledger.on_change = self.waiting.wake
@@ -132,14 +137,15 @@ class Runtime:
         await self.ledger.aclose()
         log.info("receiver.stopped")
 
-    def _senders(self) -> list[Duty]:
-        return [
-            Sender(self.ledger, self.journal, self.submitter, provider=name, slot_limit=account.slots)
-            for name, account in self.config.providers.items()
-        ]
-
-    def _questions(self) -> list[Duty]:
-        return list(self.pollers.values()) if self.config.polling.enabled else []
+    def _wake_for(self, decision: Decision) -> None:
+        """Who has something to do now: the poller of a doubt, the sender of an account whose slot is free."""
+        account = self.config.providers.get(decision.task.provider)
+        if account is None:
+            return  # no longer configured: nobody asks or sends for it
+        if decision.ask_now and self.config.polling.enabled:
+            self.worker.wake(self.pollers[decision.task.provider])
+        if account.slots is not None:
+            self.worker.wake(self._senders[decision.task.provider])
 
 
 def query_plan(config: Config) -> QueryPlan:

@@ -66,9 +66,9 @@ def decide(
     return hearing.of_proof() if trust.is_proof else hearing.of_token()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Hearing:
-    """One report on its way to a verdict: what each road to one needs at hand."""
+    """One report on its way to a verdict: what each road to one needs at hand. Nothing of it is changed."""
 
     before: Task
     known: Task

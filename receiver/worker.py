@@ -35,13 +35,13 @@ class Worker:
     def __init__(self, duties: Sequence[Duty], *, clock: Callable[[], Moment]) -> None:
         self._duties = duties
         self._clock = clock
-        self._bells = [asyncio.Event() for _ in duties]
+        self._bells = {duty: asyncio.Event() for duty in duties}
         self._is_stopping = False
 
-    def wake(self) -> None:
-        """Something may be due before the worker thinks so."""
-        for bell in self._bells:
-            bell.set()
+    def wake(self, *duties: Duty) -> None:
+        """Something of these duties, or of any, may be due before the worker thinks so."""
+        for duty in duties or self._duties:
+            self._bells[duty].set()
 
     def stop(self) -> None:
         """End each lane after the batch it is in."""
@@ -51,7 +51,7 @@ class Worker:
     async def run(self) -> None:
         """Work until stopped."""
         async with asyncio.TaskGroup() as lanes:
-            for duty, bell in zip(self._duties, self._bells, strict=True):
+            for duty, bell in self._bells.items():
                 lanes.create_task(self._lane(duty, bell), name=f"worker {type(duty).__name__}")
 
     async def tick(self, seconds: float) -> dict[str, int]:

@@ -191,6 +191,9 @@ class Ledger(Protocol):
     Writes raise LedgerUnavailable when the store is in trouble, and a Refusal when the entry is at fault.
     """
 
+    def require_room(self) -> None:
+        """Raises Overloaded or LedgerUnavailable where a write would not be taken at the moment."""
+
     async def open_task(self, opening: Opening) -> Opened:
         """Write a submission down, or recognise it. Raises TaskExists."""
 

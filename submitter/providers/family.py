@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -107,7 +108,7 @@ class KlingFamily:
 
     def acknowledgement(self, verdict: str) -> tuple[int, bytes]:
         """200 and the verdict: this family looks at the status alone (wire.md §4)."""
-        return 200, json.dumps({"verdict": verdict}, separators=(",", ":")).encode()
+        return 200, _said(verdict)
 
     def handshake(self, received: Received) -> bytes | None:  # noqa: ARG002 - the protocol's shape
         """None: this family registers no callback address."""
@@ -160,6 +161,11 @@ class KlingFamily:
         if model == "kling-v3-omni" and request.aspect_ratio == "auto" and not references_in(request):
             problems.append(FieldProblem("aspect_ratio", "auto needs an image or element to follow: name a ratio"))
         return problems
+
+
+@cache  # of a handful of words
+def _said(verdict: str) -> bytes:
+    return json.dumps({"verdict": verdict}, separators=(",", ":")).encode()
 
 
 def _with_flags(assumed: Capabilities, settings: ProviderSettings) -> Capabilities:

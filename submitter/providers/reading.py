@@ -54,7 +54,7 @@ def read_task(value: Json, *, provider: str) -> StatusReport:
     """One task object: documented, newer, wrapped by a gateway, or in an envelope of its own."""
     fields = _fields(value)
     inner = fields.get("data")
-    if isinstance(inner, Mapping):
+    if isinstance(inner, dict):
         return _read_wrapped(fields, inner, provider=provider)
     return _read_fields(fields, provider=provider)
 
@@ -87,7 +87,7 @@ def _has_status(fields: Fields) -> bool:
 def _names_status(fields: Fields) -> bool:
     """Here, or in what these fields are wrapped around."""
     inner = fields.get("data")
-    return _has_status(fields) or (isinstance(inner, Mapping) and _names_status(inner))
+    return _has_status(fields) or (isinstance(inner, dict) and _names_status(inner))
 
 
 def _read_fields(fields: Fields, *, provider: str) -> StatusReport:
@@ -178,14 +178,14 @@ def _text(fields: Fields, *names: str) -> str:
     """The first of these fields that has text or a number; U+0000, which a database may cut at, is replaced."""
     for name in names:
         value = fields.get(name)
-        if isinstance(value, bool) or value is None:
-            continue
-        if isinstance(value, str | int | float) and value != "":
-            return _digits(value).replace("\x00", "\ufffd")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return _digits(value)
+        if isinstance(value, str) and value:
+            return value.replace("\x00", "\ufffd")
     return ""
 
 
-def _digits(value: str | float) -> str:
+def _digits(value: float) -> str:
     try:
         return str(value)
     except ValueError as error:  # CPython refuses to print integers of more than 4300 digits
@@ -193,13 +193,13 @@ def _digits(value: str | float) -> str:
 
 
 def _fields(value: Json) -> Fields:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         raise Unreadable(f"a task is a JSON object, not {type(value).__name__}")
     return value
 
 
 def _mapping(value: Json) -> Fields:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _list(value: Json) -> list[Json]:

@@ -97,6 +97,10 @@ class SqliteLedger:
         """What ails the store, until a commit succeeds again."""
         return self._writer.trouble
 
+    def require_room(self) -> None:
+        """As Ledger.require_room."""
+        self._writer.require_room()
+
     async def check(self) -> None:
         """Commit more than a page, and take it back: raises LedgerUnavailable while the store takes no writes."""
         filler = "insert or replace into settings (name, value) values ('check', hex(zeroblob(8192)))"
@@ -128,8 +132,7 @@ class SqliteLedger:
         if self._hear is None or self._hear.judge is not judge:
             self._hear = Hear(judge)
         futures = [self._writer.enqueue(self._hear, heard, size=len(heard.body)) for heard in batch]
-        outcomes = await asyncio.gather(*futures, return_exceptions=True)
-        return [_judged(outcome) for outcome in outcomes]
+        return [await _judged(future) for future in futures]
 
     async def refuse(self, external_task_id: str, reason: str, *, fence: int | None, now: Moment) -> Task:
         """As Ledger.refuse."""
@@ -237,13 +240,12 @@ def _checkpoint(raw: sqlite3.Connection) -> None:
     raw.execute("pragma wal_checkpoint(truncate)").fetchall()
 
 
-def _judged(outcome: Decision | Refusal | BaseException) -> Decision | Refusal:
+async def _judged(future: asyncio.Future[Decision | Refusal]) -> Decision | Refusal:
     """The culprit of a batch, found by halving it, is refused; any other trouble is ours, and raised."""
-    if isinstance(outcome, Decision | Refusal):
-        return outcome
-    if isinstance(outcome, sqlite3.Error | ValueError | OverflowError):
-        return Unwritable(f"{type(outcome).__name__}: {outcome}")
-    raise outcome
+    try:
+        return await future
+    except (sqlite3.Error, ValueError, OverflowError) as error:
+        return Unwritable(f"{type(error).__name__}: {error}")
 
 
 def _tasks_in(outcome: object) -> list[Task]:

@@ -138,8 +138,9 @@ def task_of(row: Iterable[Any]) -> Task:
     """The task in a row that begins with TASK_COLUMNS."""
     fields = dict(zip(TASK_COLUMNS, row, strict=False))
     for column, members in _CLOSED_SETS:
-        if fields[column] is not None:
-            fields[column] = members[fields[column]]
+        word = fields[column]
+        if word is not None:
+            fields[column] = members[word]
     fields["images"] = _images_of(fields["images"])
     fields["images_proven"] = bool(fields["images_proven"])
     fields["adopted"] = bool(fields["adopted"])

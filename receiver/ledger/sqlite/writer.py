@@ -83,15 +83,19 @@ class Writer:
 
     def enqueue(self, write: Write[Item, Outcome], item: Item, *, size: int = 0) -> asyncio.Future[Outcome | Refusal]:
         """The same without waiting: the future holds the outcome or the Refusal."""
-        if self._is_closing:
-            raise LedgerUnavailable("the receiver is shutting down")
-        if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + size > MAX_WAITING_BYTES:
-            raise Overloaded(f"{len(self._waiting)} writes are waiting for the disk")
+        self.require_room(size)
         entry = _Entry(write, item, size, asyncio.get_running_loop().create_future())
         self._waiting.append(entry)
         self._waiting_bytes += size
         self._bell.set()
         return entry.future
+
+    def require_room(self, size: int = 0) -> None:
+        """Raises Overloaded where an entry of this size would not be taken, and LedgerUnavailable at the end."""
+        if self._is_closing:
+            raise LedgerUnavailable("the receiver is shutting down")
+        if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + size > MAX_WAITING_BYTES:
+            raise Overloaded(f"{len(self._waiting)} writes are waiting for the disk")
 
     async def aclose(self) -> None:
         """Commit what waits, then stop."""
