@@ -37,12 +37,12 @@ format: setup  ## rewrite the code in the house format
 docs: setup  ## write the generated pages anew from the code
 	$(BIN)/python -m docs.generate
 
-bench: setup  ## measure, with the competitor in the same run
-	$(BIN)/python -m benchmarks.ingest
+bench: setup  ## measure everything, with its competitors in the same run (QUICK=1 for a glance)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 lock: setup  ## resolve the dependencies anew, with hashes and no addresses
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --output-file requirements.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group dev --output-file requirements/dev.txt pyproject.toml
 
 clean:  ## remove what the commands above made
-	rm -rf .venv .demo dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .demo .bench dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,158 +1,201 @@
-"""Durable ingest against an endpoint that keeps nothing, in one run: `make bench`, or with `--json`."""
+"""How fast callbacks are kept: against the competitors, with few and many old tasks, and when they are duplicates."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 import os
-import platform
-import socket
-import subprocess
-import sys
-import tempfile
-from collections.abc import AsyncIterator
-from dataclasses import asdict
+import shutil
+import sqlite3
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from math import ceil
 from pathlib import Path
+from typing import Any
 
-import httpx
-from rich.console import Console
-from rich.table import Table
+from benchmarks import competitors, ledgers, rawload, serving
+from benchmarks.cache import KeptLedger
+from benchmarks.callbacks import Created, requests
+from benchmarks.competitors import EACH, NOOP, SHARED
+from benchmarks.load import Load, post
+from benchmarks.plan import JUDGED_AT, Plan
+from benchmarks.serving import Served
 
-from benchmarks.load import Load, post_all
-from receiver.callback_url import mint_callback_url
-from receiver.ledger.base import Opening
-from receiver.ledger.sqlite import SqliteLedger
-from submitter.ids import new_external_task_id
-from submitter.submit import system_clock
-
-CONNECTIONS = (1, 32, 64)
-CALLBACKS = 3_000  # in each run, one for each of so many tasks
-SECRET = "a secret of the benchmark's own"
+DURABLE = "durable"
+FASTER = 1.15  # how much faster a run may be than the one that said how many callbacks it needs
+Say = Callable[[str], None]
 
 
-async def main() -> None:
-    """Measure, then print a table or JSON."""
-    console = Console(stderr=True)
-    results: dict[int, dict[str, Load]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for connections in CONNECTIONS:
-            console.print(f"{connections} connections, {CALLBACKS} callbacks …", style="dim")
-            results[connections] = {
-                "no-op": await _measure_noop(connections),
-                "durable": await _measure_durable(Path(folder) / f"{connections}.db", connections),
-            }
-    if "--json" in sys.argv:
-        machine = {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
-        runs = {str(count): {name: asdict(load) for name, load in run.items()} for count, run in results.items()}
-        sys.stdout.write(json.dumps({"machine": machine, "callbacks": CALLBACKS, "connections": runs}, indent=2) + "\n")
-    else:
-        Console().print(_table(results))
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The runs of one kind, which were interleaved with those of the others."""
+
+    runs: Sequence[Load]
+
+    def summary(self) -> dict[str, Any]:
+        """Medians over the runs, with the lowest and highest rate, and every run."""
+        rates = [run.per_second for run in self.runs]
+        return {
+            "per_second": round(statistics.median(rates), 1),
+            "slowest": round(min(rates), 1),
+            "fastest": round(max(rates), 1),
+            "p50_ms": round(statistics.median(run.p50_ms for run in self.runs), 3),
+            "p99_ms": round(statistics.median(run.p99_ms for run in self.runs), 3),
+            "answered": sum(run.answered for run in self.runs),
+            "failed": sum(run.failed for run in self.runs),
+            "runs": [asdict(run) for run in self.runs],
+        }
 
 
-async def _measure_noop(connections: int) -> Load:
-    port = _free_port()
-    command = ["-m", "uvicorn", "benchmarks.noop:app", "--port", str(port), "--log-level", "warning"]
-    async with _served(command, port, {}):
-        url = f"http://127.0.0.1:{port}/callbacks/kling/t_1/token"
-        return await post_all([(url, _body(number)) for number in range(CALLBACKS)], connections=connections)
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What every run begins with: the newest tasks, their callbacks, and the databases that hold the tasks."""
+
+    tasks: Sequence[Created]
+    callbacks: Sequence[bytes]
+    ledger: Path
+    afternoon: Path
 
 
-async def _measure_durable(database: Path, connections: int) -> Load:
-    """Every table and promise on: each callback moves a task of its own on."""
-    ids = await _submitted(database)
-    port = _free_port()
-    settings = {
-        "HOOKLEDGER_LEDGER__URL": f"sqlite:///{database}",
-        "HOOKLEDGER_CALLBACKS__SECRETS": SECRET,
-        "HOOKLEDGER_PROVIDERS__KLING__BASE_URL": "http://127.0.0.1:9/kling",
-        "HOOKLEDGER_LOGGING__LEVEL": "warning",
-    }
-    async with _served(["-m", "receiver", "serve", "--port", str(port)], port, settings):
-        root = f"http://127.0.0.1:{port}"
-        urls = [mint_callback_url(root, provider="kling", external_task_id=each, secret=SECRET) for each in ids]
-        callbacks = [(url, _body(number)) for number, url in enumerate(urls)]
-        return await post_all(callbacks, connections=connections)
+def prepare(plan: Plan, few: KeptLedger, folder: Path, *, seconds: float | None = None) -> Prepared:
+    """As many newest tasks as no server can hear of in one run: the no-op's rate says how many these are."""
+    seconds = plan.seconds if seconds is None else seconds
+    tasks = [Created(f"t_{number}", str(number)) for number in range(1_000)]
+    with serving.competitor(NOOP, folder / "none.db") as server:
+        callbacks = list(requests(tasks))
+        rates = [_loaded(server, plan, callbacks, each, is_again=True).per_second for each in plan.connections]
+    count = ceil(max(rates) * (seconds + plan.warm_up) * FASTER / 2)
+    ledger, afternoon = folder / "prepared.db", folder / "afternoon.db"
+    fresh_copy(few.path, ledger)
+    created = ledgers.add_submitted(ledger, ledgers.template(is_settled=False), count, now=_now())
+    competitors.prepare(afternoon, created)
+    return Prepared(created, list(requests(created)), ledger, afternoon)
 
 
-async def _submitted(database: Path) -> list[str]:
-    now = system_clock()
-    ledger = await SqliteLedger.open(database, now=now)
-    ids = [new_external_task_id(now=now) for _ in range(CALLBACKS)]
-    openings = (
-        Opening(
-            external_task_id=each,
-            provider="kling",
-            endpoint="omni-image",
-            request='{"prompt":"a cat"}',
-            request_digest=b"",
-            images_asked=1,
-            slots=1,
-            slot_limit=None,
-            now=now,
-            deadline_at=now + 86_400_000,
-            first_query_at=now + 86_400_000,
-        )
-        for each in ids
+def compare(plan: Plan, prepared: Prepared, folder: Path, say: Say) -> list[dict[str, Any]]:
+    """Durable ingest and its competitors, one after the other and over again, at each number of connections."""
+    rows = []
+    for connections in plan.connections:
+        runs: dict[str, list[Load]] = {NOOP: [], DURABLE: [], EACH: [], SHARED: []}
+        for repetition in range(plan.repetitions):
+            for name, series in runs.items():
+                say(f"{connections} connections: {name}, {repetition + 1} of {plan.repetitions}")
+                series.append(_run(name, plan, prepared, folder, connections))
+        summaries = {name: Series(series).summary() for name, series in runs.items()}
+        rows += [{"connections": connections, "server": name, **summary} for name, summary in summaries.items()]
+    return rows
+
+
+def compare_sizes(
+    plan: Plan, few: KeptLedger, many: KeptLedger, count: int, folder: Path, say: Say
+) -> list[dict[str, Any]]:
+    """Few old tasks, many, and many with the callbacks for tasks from all over the ledger."""
+    submitted = ledgers.template(is_settled=False)
+    copied = folder / "few.db"
+    runs: dict[str, list[Load]] = {"newest, few old": [], "newest, many old": [], "random, many old": []}
+    for repetition in range(plan.repetitions):
+        for name, series in runs.items():
+            say(f"{name}: {repetition + 1} of {plan.repetitions}")
+            path = copied if name == "newest, few old" else many.path
+            if path == copied:
+                fresh_copy(few.path, copied)
+            if name == "random, many old":
+                tasks = many.take_running(count)
+            else:
+                tasks = ledgers.add_submitted(path, submitted, count, now=_now())
+            ledgers.put_off_questions(path)
+            series.append(_durable_run(plan, path, list(requests(tasks)), JUDGED_AT))
+    sizes = {"newest, few old": plan.few_old, "newest, many old": plan.many_old, "random, many old": plan.many_old}
+    return [{"case": name, "old": sizes[name], **Series(series).summary()} for name, series in runs.items()]
+
+
+def compare_duplicates(plan: Plan, prepared: Prepared, folder: Path, say: Say) -> list[dict[str, Any]]:
+    """Callbacks that say something new, then some of the very same again and again, at the same server."""
+    runs: dict[str, list[Load]] = {"applied": [], "duplicate": []}
+    for repetition in range(plan.repetitions):
+        say(f"duplicates: {repetition + 1} of {plan.repetitions}")
+        path = fresh_copy(prepared.ledger, folder / "run.db")
+        with serving.durable(path) as server:
+            warmed = _warmed(server, plan, prepared.callbacks, JUDGED_AT)
+            applied = _loaded(server, plan, prepared.callbacks[warmed:], JUDGED_AT)
+            heard = prepared.callbacks[: min(plan.duplicates, warmed + applied.taken - JUDGED_AT)]
+            runs["applied"].append(applied)
+            runs["duplicate"].append(_loaded(server, plan, heard, JUDGED_AT, is_again=True))
+    return [{"verdict": name, **Series(series).summary()} for name, series in runs.items()]
+
+
+def fresh_copy(database: Path, copied: Path) -> Path:
+    """The copy, on disk before anything is measured: the writing of it must not be measured too."""
+    for old in copied.parent.glob(f"{copied.name}*"):
+        old.unlink()
+    shutil.copyfile(database, copied)
+    with copied.open("rb") as file:
+        os.fsync(file.fileno())
+    return copied
+
+
+def _run(name: str, plan: Plan, prepared: Prepared, folder: Path, connections: int) -> Load:
+    if name == DURABLE:
+        path = fresh_copy(prepared.ledger, folder / "run.db")
+        return _durable_run(plan, path, prepared.callbacks, connections)
+    path = fresh_copy(prepared.afternoon, folder / "run.db")
+    with serving.competitor(name, path) as server:
+        if name == NOOP:
+            _warmed(server, plan, prepared.callbacks, connections)
+            return _loaded(server, plan, prepared.callbacks, connections, is_again=True)
+        with _nothing_lost(path) as answered:
+            warmed = _warmed(server, plan, prepared.callbacks, connections)
+            load = _loaded(server, plan, prepared.callbacks[warmed:], connections)
+            answered.append(warmed + load.answered)
+    return load
+
+
+def _durable_run(plan: Plan, ledger: Path, callbacks: Sequence[bytes], connections: int) -> Load:
+    with _nothing_lost(ledger) as answered, serving.durable(ledger) as server:
+        warmed = _warmed(server, plan, callbacks, connections)
+        load = _loaded(server, plan, callbacks[warmed:], connections)
+        answered.append(warmed + load.answered - load.failed)
+    return load
+
+
+def _warmed(server: Served, plan: Plan, callbacks: Sequence[bytes], connections: int) -> int:
+    """How many callbacks it took before the measuring begins. All of them were answered."""
+    seen = rawload.post(callbacks, root=server.root, connections=connections, seconds=plan.warm_up, is_again=False)
+    if seen.failed:
+        raise RuntimeError(f"{seen.failed} callbacks failed before the measuring began")
+    return seen.taken
+
+
+def _loaded(
+    server: Served, plan: Plan, callbacks: Sequence[bytes], connections: int, *, is_again: bool = False
+) -> Load:
+    return post(
+        callbacks,
+        root=server.root,
+        connections=connections,
+        seconds=plan.seconds,
+        by=plan.generator,
+        is_again=is_again,
     )
-    await asyncio.gather(*(ledger.open_task(opening) for opening in openings))
-    await ledger.aclose()
-    return ids
 
 
-def _body(number: int) -> bytes:
-    """A callback as the wire has it, each about a task of its own."""
-    fields = {
-        "task_id": str(867283741759000000 + number),
-        "task_status": "processing",
-        "task_status_msg": "",
-        "created_at": 1782450245512,
-        "updated_at": 1782450286078,
-    }
-    return json.dumps(fields).encode()
+@contextlib.contextmanager
+def _nothing_lost(database: Path) -> Iterator[list[int]]:
+    """Raise RuntimeError where fewer events were written than callbacks acknowledged: the body says how many."""
+    before = _last_event(database)
+    acknowledged: list[int] = []
+    yield acknowledged
+    written = _last_event(database) - before
+    if written < sum(acknowledged):
+        raise RuntimeError(f"{sum(acknowledged)} callbacks were acknowledged, and {written} are in {database}")
 
 
-@contextlib.asynccontextmanager
-async def _served(command: list[str], port: int, settings: dict[str, str]) -> AsyncIterator[None]:
-    process = subprocess.Popen([sys.executable, *command], env=os.environ | settings)
-    try:
-        async with httpx.AsyncClient() as client:
-            for _ in range(200):
-                with contextlib.suppress(httpx.HTTPError):
-                    await client.get(f"http://127.0.0.1:{port}/livez")
-                    break
-                await asyncio.sleep(0.05)
-        yield
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+def _last_event(database: Path) -> int:
+    with contextlib.closing(sqlite3.connect(database)) as raw:
+        position: int = raw.execute("select coalesce(max(position), 0) from events").fetchone()[0]
+        return position
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _table(results: dict[int, dict[str, Load]]) -> Table:
-    table = Table(
-        "connections", "endpoint", "per second", "p50 ms", "p99 ms", "failed", "of the no-op's rate", box=None
-    )
-    for connections, run in results.items():
-        for name, load in run.items():
-            ratio = load.per_second / run["no-op"].per_second
-            table.add_row(
-                str(connections),
-                name,
-                f"{load.per_second:.0f}",
-                f"{load.p50_ms:.2f}",
-                f"{load.p99_ms:.2f}",
-                str(load.failed),
-                f"{ratio:.2f}",
-            )
-    return table
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
+def _now() -> int:
+    return int(time.time() * 1000)

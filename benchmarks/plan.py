@@ -1,0 +1,44 @@
+"""How much is measured: the whole, or a glance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.load import Generator
+
+JUDGED_AT = 64  # connections: what the aims speak of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Counts and times; the defaults are the whole."""
+
+    generator: Generator
+    cache: Path
+    connections: tuple[int, ...] = (1, 32, JUDGED_AT, 256)
+    seconds: float = 2.0  # of load in each run; whole ones by wrk
+    warm_up: float = 0.3  # seconds of load before it, not counted
+    repetitions: int = 5
+    few_old: int = 10_000
+    many_old: int = 5_000_000
+    starts: int = 10
+    duplicates: int = 10_000
+    memory_callbacks: int = 200_000
+
+
+def glance(generator: Generator, cache: Path) -> Plan:
+    """About twenty seconds: whether it runs, not how fast it is."""
+    return Plan(
+        generator=generator,
+        cache=cache,
+        connections=(JUDGED_AT,),
+        seconds=1.0,
+        warm_up=0.1,
+        repetitions=1,
+        few_old=1_000,
+        many_old=20_000,
+        starts=2,
+        duplicates=1_000,
+        memory_callbacks=5_000,
+    )

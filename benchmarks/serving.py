@@ -1,0 +1,119 @@
+"""Servers to measure: each one process, started for a while, asked whether it is ready, ended by SIGTERM."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.callbacks import PROVIDER, SECRET
+
+ROOT = Path(__file__).parents[1]
+PATIENCE = 60.0  # seconds for a start or an end
+GLANCE = 0.001
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server that answers at `root`; `ready_after` is how long that took, in seconds from its spawning."""
+
+    process: subprocess.Popen[bytes]
+    root: str
+    ready_after: float
+
+
+@contextlib.contextmanager
+def durable(ledger: Path) -> Iterator[Served]:
+    """`serve` with its default settings, logging at info to a file beside the ledger."""
+    settings = {
+        "HOOKLEDGER_LEDGER__URL": f"sqlite:///{ledger}",
+        "HOOKLEDGER_CALLBACKS__SECRETS": SECRET,
+        f"HOOKLEDGER_PROVIDERS__{PROVIDER.upper()}__BASE_URL": "http://127.0.0.1:9/kling",
+    }
+    port = free_port()
+    command = ["-m", "receiver", "serve", "--port", str(port)]
+    with served(command, port=port, folder=ledger.parent, settings=settings) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def competitor(name: str, database: Path) -> Iterator[Served]:
+    """One of benchmarks.competitors."""
+    port = free_port()
+    command = ["-m", "benchmarks.competitors", name, str(port), str(database)]
+    with served(command, port=port, folder=database.parent, settings={}) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def served(command: Sequence[str], *, port: int, folder: Path, settings: Mapping[str, str]) -> Iterator[Served]:
+    """Start it in this folder, wait until it is ready, and end it. Raises RuntimeError where that fails."""
+    log = folder / "server.log"
+    with log.open("wb") as written:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=folder,
+            env=environment() | dict(settings),
+            stdout=written,
+            stderr=written,
+            stdin=subprocess.DEVNULL,
+        )
+        try:
+            _wait_until_ready(process, port, log)
+            yield Served(process, f"http://127.0.0.1:{port}", time.perf_counter() - began)
+        finally:
+            process.terminate()
+            code = process.wait(PATIENCE)
+    if code not in {0, -15}:
+        raise RuntimeError(f"{' '.join(command)} ended with {code}:\n{_tail(log)}")
+
+
+def environment() -> dict[str, str]:
+    """Nothing of the caller's settings, and this checkout's code."""
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return kept | {"PYTHONPATH": str(ROOT)}
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise RuntimeError(f"the server ended with {process.returncode}:\n{_tail(log)}")
+        if _answers(port):
+            return
+        time.sleep(GLANCE)
+    raise RuntimeError(f"the server was not ready after {PATIENCE:.0f} s:\n{_tail(log)}")
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except http.client.HTTPException:
+            return False
+        finally:
+            connection.close()
+    return False
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
