@@ -21,7 +21,7 @@ AGE = timedelta(days=90)  # over which the old tasks are spread: what the defaul
 YOUNGEST = timedelta(hours=1)
 CHUNK = 50_000  # tasks in one transaction
 # Every so many old tasks one is still running, so that there are callbacks to be had for tasks all over the ledger.
-RUNNING_EVERY = 25
+RUNNING_EVERY = 10
 SPARE_BYTES = 4 << 30  # left free on the disk beside the ledger
 _PROBED = 5_000  # tasks whose ledger tells how large the whole will be
 
@@ -91,6 +91,7 @@ def _build(
     random.Random(count).shuffle(running)
     kept.running.write_text("".join(f"{each.external_task_id} {each.provider_task_id}\n" for each in running))
     part.rename(kept.path)
+    part.with_name(f"{part.name}.lock").unlink()
 
 
 def _add_old(

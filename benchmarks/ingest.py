@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
@@ -23,6 +23,7 @@ from benchmarks.plan import JUDGED_AT, Plan
 from benchmarks.serving import Served
 
 DURABLE = "durable"
+NEWEST_OF_FEW, NEWEST_OF_MANY, RANDOM_OF_MANY = "newest, few old", "newest, many old", "random, many old"
 FASTER = 1.15  # how much faster a run may be than the one that said how many callbacks it needs
 Say = Callable[[str], None]
 
@@ -65,7 +66,7 @@ def prepare(plan: Plan, few: KeptLedger, folder: Path, *, seconds: float | None 
     with serving.competitor(NOOP, folder / "none.db") as server:
         callbacks = list(requests(tasks))
         rates = [_loaded(server, plan, callbacks, each, is_again=True).per_second for each in plan.connections]
-    count = ceil(max(rates) * (seconds + plan.warm_up) * FASTER / 2)
+    count = max(plan.newest, ceil(max(rates) * (seconds + plan.warm_up) * FASTER / 2))
     ledger, afternoon = folder / "prepared.db", folder / "afternoon.db"
     fresh_copy(few.path, ledger)
     created = ledgers.add_submitted(ledger, ledgers.template(is_settled=False), count, now=_now())
@@ -87,26 +88,34 @@ def compare(plan: Plan, prepared: Prepared, folder: Path, say: Say) -> list[dict
     return rows
 
 
+def tasks_in_a_run(plan: Plan, servers: Sequence[Mapping[str, Any]]) -> int:
+    """How many tasks durable ingest hears of in one run, at most, going by the runs before."""
+    fastest: float = max(
+        row["fastest"] for row in servers if (row["server"], row["connections"]) == (DURABLE, JUDGED_AT)
+    )
+    return ceil(fastest * (plan.seconds + plan.warm_up) * FASTER / 2)
+
+
 def compare_sizes(
     plan: Plan, few: KeptLedger, many: KeptLedger, count: int, folder: Path, say: Say
 ) -> list[dict[str, Any]]:
-    """Few old tasks, many, and many with the callbacks for tasks from all over the ledger."""
+    """Few old tasks, many, and many with the callbacks for so many tasks from all over the ledger."""
     submitted = ledgers.template(is_settled=False)
     copied = folder / "few.db"
-    runs: dict[str, list[Load]] = {"newest, few old": [], "newest, many old": [], "random, many old": []}
+    runs: dict[str, list[Load]] = {NEWEST_OF_FEW: [], NEWEST_OF_MANY: [], RANDOM_OF_MANY: []}
     for repetition in range(plan.repetitions):
         for name, series in runs.items():
             say(f"{name}: {repetition + 1} of {plan.repetitions}")
-            path = copied if name == "newest, few old" else many.path
-            if path == copied:
+            path = copied if name == NEWEST_OF_FEW else many.path
+            if name == NEWEST_OF_FEW:
                 fresh_copy(few.path, copied)
-            if name == "random, many old":
+            if name == RANDOM_OF_MANY:
                 tasks = many.take_running(count)
             else:
-                tasks = ledgers.add_submitted(path, submitted, count, now=_now())
+                tasks = ledgers.add_submitted(path, submitted, max(plan.newest, count), now=_now())
             ledgers.put_off_questions(path)
             series.append(_durable_run(plan, path, list(requests(tasks)), JUDGED_AT))
-    sizes = {"newest, few old": plan.few_old, "newest, many old": plan.many_old, "random, many old": plan.many_old}
+    sizes = {NEWEST_OF_FEW: plan.few_old, NEWEST_OF_MANY: plan.many_old, RANDOM_OF_MANY: plan.many_old}
     return [{"case": name, "old": sizes[name], **Series(series).summary()} for name, series in runs.items()]
 
 

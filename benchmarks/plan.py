@@ -20,6 +20,7 @@ class Plan:
     seconds: float = 2.0  # of load in each run; whole ones by wrk
     warm_up: float = 0.3  # seconds of load before it, not counted
     repetitions: int = 5
+    newest: int = 10_000  # tasks that callbacks come for, and more where a server could hear of more in the time
     few_old: int = 10_000
     many_old: int = 5_000_000
     starts: int = 10
@@ -36,8 +37,9 @@ def glance(generator: Generator, cache: Path) -> Plan:
         seconds=1.0,
         warm_up=0.1,
         repetitions=1,
+        newest=1_000,
         few_old=1_000,
-        many_old=20_000,
+        many_old=100_000,
         starts=2,
         duplicates=1_000,
         memory_callbacks=5_000,

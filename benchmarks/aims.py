@@ -1,0 +1,66 @@
+"""What the figures are held against. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks.competitors import EACH, NOOP, SHARED
+from benchmarks.ingest import DURABLE, NEWEST_OF_FEW, NEWEST_OF_MANY
+from benchmarks.plan import JUDGED_AT
+
+NO_GROWTH_MIB = 4.0  # what the allocator may do between a tenth and the whole of a long run
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """One aim, the figure, and whether it is met."""
+
+    aim: str
+    figure: str
+    is_met: bool
+
+
+def judged(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The aims, each with its figure."""
+    return [asdict(aim) for aim in (*_of_servers(results["servers"]), *_of_rest(results))]
+
+
+def _of_servers(rows: Sequence[Mapping[str, Any]]) -> list[Aim]:
+    at = {row["server"]: row for row in rows if row["connections"] == JUDGED_AT}
+    durable, noop = at[DURABLE], at[NOOP]
+
+    def rate(other: str) -> float:
+        return float(durable["per_second"] / at[other]["per_second"])
+
+    p99 = durable["p99_ms"] / noop["p99_ms"]
+    failed = sum(row["failed"] for row in rows if row["server"] == DURABLE)
+    return [
+        Aim(
+            f"durable ingest at least 0.5 of the no-op, {JUDGED_AT} connections", f"{rate(NOOP):.2f}", rate(NOOP) >= 0.5
+        ),
+        Aim("at least 4 x one shared connection", f"{rate(SHARED):.1f} x", rate(SHARED) >= 4),
+        Aim("at least 12 x a connection per request", f"{rate(EACH):.1f} x", rate(EACH) >= 12),
+        Aim("p99 within 5 x the no-op's", f"{p99:.1f} x", p99 <= 5),
+        Aim("no callback fails", str(failed), failed == 0),
+    ]
+
+
+def _of_rest(results: Mapping[str, Any]) -> list[Aim]:
+    at = {row["case"]: row for row in results["sizes"]}
+    cost = at[NEWEST_OF_FEW]["per_second"] / at[NEWEST_OF_MANY]["per_second"]
+    few, many = at[NEWEST_OF_FEW]["old"], at[NEWEST_OF_MANY]["old"]
+    start = results["starts"]["ready_ms"]["median"] / results["starts"]["import_ms"]["median"]
+    memory = results["memory"]
+    idle, grown = memory["idle"]["rss"], memory["grown_mib"]["rss"]
+    return [
+        Aim(f"{many:,} old tasks cost at most 1.2 x of {few:,}", f"{cost:.2f} x", cost <= 1.2),
+        Aim("ready within 1.6 x the bare imports", f"{start:.2f} x", start <= 1.6),
+        Aim("idle memory under 64 MiB", f"{idle:.0f} MiB", idle < 64),
+        Aim(
+            f"no growth over {memory['loaded']['callbacks']:,} callbacks",
+            f"{grown:+.1f} MiB",
+            grown < NO_GROWTH_MIB,
+        ),
+    ]

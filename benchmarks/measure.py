@@ -1,0 +1,43 @@
+"""All the measuring, in its order."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks import ingest, machine
+from benchmarks.aims import judged
+from benchmarks.cache import kept_ledger
+from benchmarks.ingest import Say
+from benchmarks.plan import Plan
+from benchmarks.resources import measure_memory, measure_starts
+from submitter.submit import system_clock
+
+
+def measure(plan: Plan, *, say: Say) -> dict[str, Any]:
+    """Every figure as JSON has it: machine, plan, servers, sizes, duplicates, starts, memory and aims."""
+    began = time.monotonic()
+    results: dict[str, Any] = {
+        "machine": machine.facts(plan.cache, generator=plan.generator),
+        "plan": asdict(plan) | {"cache": str(plan.cache.name)},
+    }
+    few = kept_ledger(plan.cache, plan.few_old, now=system_clock(), at_least_running=0, say=say)
+    with tempfile.TemporaryDirectory(dir=plan.cache) as name:
+        folder = Path(name)
+        prepared = ingest.prepare(plan, few, folder)
+        results["newest"] = len(prepared.tasks)
+        results["starts"] = measure_starts(plan, prepared, folder, say)
+        results["servers"] = ingest.compare(plan, prepared, folder, say)
+        results["duplicates"] = ingest.compare_duplicates(plan, prepared, folder, say)
+        results["memory"] = measure_memory(plan, prepared, folder, say)
+        count = ingest.tasks_in_a_run(plan, results["servers"])
+        many = kept_ledger(
+            plan.cache, plan.many_old, now=system_clock(), at_least_running=count * plan.repetitions, say=say
+        )
+        results["sizes"] = ingest.compare_sizes(plan, few, many, count, folder, say)
+    results["aims"] = judged(results)
+    results["minutes"] = round((time.monotonic() - began) / 60, 1)
+    return results

@@ -1,0 +1,132 @@
+"""The figures as people read them: tables on a terminal, and the results in docs/performance.md. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+
+from benchmarks.competitors import EACH, NOOP, SHARED
+from benchmarks.ingest import DURABLE
+
+BEGIN, END = "<!-- results: written by `make bench` -->", "<!-- end of results -->"
+_RATES = ("per second", "range", "p50 ms", "p99 ms", "failed")
+_SPOKEN = {
+    NOOP: "no-op",
+    DURABLE: "**durable ingest**",
+    EACH: "a connection per request",
+    SHARED: "one shared connection",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One table: its title, its columns, and its cells as text."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def rich(self) -> Table:
+        """For a terminal."""
+        table = Table(
+            *self.columns, title_style="bold", title=self.title, title_justify="left", box=None, pad_edge=False
+        )
+        for row in self.rows:
+            table.add_row(*(cell.replace("**", "") for cell in row))
+        return table
+
+    def markdown(self) -> str:
+        """For a page."""
+        lines = [self.columns, ["---"] * len(self.columns), *self.rows]
+        return "\n".join([f"**{self.title}**", "", *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def tables(results: Mapping[str, Any]) -> Group:
+    """Everything, for a terminal."""
+    return Group(*(part for sheet in _sheets(results) for part in (sheet.rich(), "")))
+
+
+def page_with_results(page: str, results: Mapping[str, Any]) -> str:
+    """The page with these results in place of those it had. Raises ValueError where it has no place for them."""
+    before, has_begin, rest = page.partition(BEGIN)
+    _, has_end, after = rest.partition(END)
+    if not (has_begin and has_end):
+        raise ValueError(f"the page has no {BEGIN} … {END}")
+    made = "\n\n".join([_machine(results["machine"]), *(sheet.markdown() for sheet in _sheets(results))])
+    return f"{before}{BEGIN}\n\n{made}\n\n{END}{after}"
+
+
+def _machine(facts: Mapping[str, Any]) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    return (
+        f"{facts['date'][:10]}, commit {facts['commit']}: {facts['processor']}, {facts['cores']} cores, "
+        f"{facts['memory_gib']} GiB; Linux {facts['kernel']}, {facts['filesystem']}, a synced page takes "
+        f"{facts['fsync_ms']['median']} ms (p99 {facts['fsync_ms']['p99']}); Python {facts['python']}, "
+        f"SQLite {facts['sqlite']}, {packages}; load by {facts['generator']}, load average before "
+        f"{facts['load_average']}."
+    )
+
+
+def _sheets(results: Mapping[str, Any]) -> Iterator[Sheet]:
+    yield Sheet(
+        "aims",
+        ["aim", "figure", ""],
+        [[row["aim"], row["figure"], "met" if row["is_met"] else "**missed**"] for row in results["aims"]],
+    )
+    yield _servers(results["servers"])
+    yield Sheet(
+        "old tasks in the ledger",
+        ["callbacks for", "old tasks", *_RATES],
+        [[row["case"], f"{row['old']:,}", *_rates(row)] for row in results["sizes"]],
+    )
+    yield Sheet(
+        "duplicates",
+        ["verdict", *_RATES],
+        [[row["verdict"], *_rates(row)] for row in results["duplicates"]],
+    )
+    yield _starts(results["starts"])
+    yield Sheet(
+        "memory, MiB",
+        ["callbacks heard", "resident", "proportional"],
+        [[f"{each['callbacks']:,}", str(each["rss"]), str(each["pss"])] for each in results["memory"]["samples"]],
+    )
+
+
+def _rates(row: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{row['per_second']:,.0f}",
+        f"{row['slowest']:,.0f} to {row['fastest']:,.0f}",
+        f"{row['p50_ms']:.2f}",
+        f"{row['p99_ms']:.2f}",
+        str(row["failed"]),
+    ]
+
+
+def _servers(rows: Sequence[Mapping[str, Any]]) -> Sheet:
+    noop = {row["connections"]: row for row in rows if row["server"] == NOOP}
+    return Sheet(
+        "callbacks kept",
+        ["connections", "endpoint", *_RATES, "of the no-op"],
+        [
+            [
+                str(row["connections"]),
+                _SPOKEN[row["server"]],
+                *_rates(row),
+                f"{row['per_second'] / noop[row['connections']]['per_second']:.3f}",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _starts(starts: Mapping[str, Any]) -> Sheet:
+    named = {"spawned to ready": starts["ready_ms"], f"`{starts['imports']}`": starts["import_ms"]}
+    return Sheet(
+        "start, ms",
+        ["what", "median", "range"],
+        [[what, str(each["median"]), f"{each['fastest']} to {each['slowest']}"] for what, each in named.items()],
+    )
