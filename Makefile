@@ -37,8 +37,8 @@ format: setup  ## rewrite the code in the house format
 docs: setup  ## write the generated pages anew from the code
 	$(BIN)/python -m docs.generate
 
-bench: setup  ## measure everything, with its competitors in the same run (QUICK=1 for a glance)
-	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+bench: setup  ## measure everything, with the competitors in the same run (ARGS=--quick for a glance)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lock: setup  ## resolve the dependencies anew, with hashes and no addresses
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --output-file requirements.txt pyproject.toml

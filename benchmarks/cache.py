@@ -34,10 +34,15 @@ class KeptLedger:
     running: Path
 
     def take_running(self, count: int) -> list[Created]:
-        """So many of them, which nobody gets again. Fewer where the rest is fewer."""
+        """So many of them, which nobody else gets. Fewer where the rest is fewer."""
         lines = self.running.read_text().splitlines()
         self.running.write_text("".join(f"{line}\n" for line in lines[count:]))
         return [Created(*line.split()) for line in lines[:count]]
+
+    def put_back(self, tasks: Sequence[Created]) -> None:
+        """These were taken, and nobody called back about them."""
+        with self.running.open("a") as file:
+            file.writelines(_line(each) for each in tasks)
 
     @property
     def running_left(self) -> int:
@@ -89,9 +94,13 @@ def _build(
     with part.open("rb") as written:
         os.fsync(written.fileno())
     random.Random(count).shuffle(running)
-    kept.running.write_text("".join(f"{each.external_task_id} {each.provider_task_id}\n" for each in running))
+    kept.running.write_text("".join(map(_line, running)))
     part.rename(kept.path)
     part.with_name(f"{part.name}.lock").unlink()
+
+
+def _line(task: Created) -> str:
+    return f"{task.external_task_id} {task.provider_task_id}\n"
 
 
 def _add_old(

@@ -35,6 +35,12 @@ def requests(tasks: Sequence[Created]) -> Iterator[bytes]:
             yield request(tasks[number - ahead], "succeed")
 
 
+def heard_of(tasks: Sequence[Created], taken: int) -> int:
+    """How many of the tasks the first so many of their requests are about."""
+    ahead = min(AHEAD, len(tasks))
+    return min(len(tasks), taken if taken <= ahead else ahead + (taken - ahead + 1) // 2)
+
+
 def request(task: Created, status: str) -> bytes:
     """One POST as it stands on the wire."""
     body = callback(task, status)

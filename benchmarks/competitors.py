@@ -3,8 +3,9 @@
 `noop` reads the body, answers, and keeps nothing. The other two are what a competent developer writes in an
 afternoon with aiosqlite: the token is checked, the JSON is read, and one transaction (WAL, `synchronous=FULL`)
 looks the task up, drops a duplicate, moves the task on and writes the event. `each` opens a connection for every
-request; `shared` has one connection, a lock around it and a commit for every callback. They have none of the
-product's verdicts, doubts, chain, snapshots or indexes: where they are slower, it is not for doing more.
+request (with a lock around it it was slower); `shared` has one connection, a lock around it and a commit for every
+callback. They have none of the product's verdicts, doubts, chain, snapshots or indexes: where they are slower, it
+is not for doing more.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks import competitors, ledgers, rawload, serving
 from benchmarks.cache import KeptLedger
-from benchmarks.callbacks import Created, requests
+from benchmarks.callbacks import Created, heard_of, requests
 from benchmarks.competitors import EACH, NOOP, SHARED
 from benchmarks.load import Load, post
 from benchmarks.plan import JUDGED_AT, Plan
@@ -88,14 +88,6 @@ def compare(plan: Plan, prepared: Prepared, folder: Path, say: Say) -> list[dict
     return rows
 
 
-def tasks_in_a_run(plan: Plan, servers: Sequence[Mapping[str, Any]]) -> int:
-    """How many tasks durable ingest hears of in one run, at most, going by the runs before."""
-    fastest: float = max(
-        row["fastest"] for row in servers if (row["server"], row["connections"]) == (DURABLE, JUDGED_AT)
-    )
-    return ceil(fastest * (plan.seconds + plan.warm_up) * FASTER / 2)
-
-
 def compare_sizes(
     plan: Plan, few: KeptLedger, many: KeptLedger, count: int, folder: Path, say: Say
 ) -> list[dict[str, Any]]:
@@ -106,15 +98,16 @@ def compare_sizes(
     for repetition in range(plan.repetitions):
         for name, series in runs.items():
             say(f"{name}: {repetition + 1} of {plan.repetitions}")
-            path = copied if name == NEWEST_OF_FEW else many.path
-            if name == NEWEST_OF_FEW:
-                fresh_copy(few.path, copied)
+            path = fresh_copy(few.path, copied) if name == NEWEST_OF_FEW else many.path
             if name == RANDOM_OF_MANY:
                 tasks = many.take_running(count)
             else:
-                tasks = ledgers.add_submitted(path, submitted, max(plan.newest, count), now=_now())
+                tasks = ledgers.add_submitted(path, submitted, count, now=_now())
             ledgers.put_off_questions(path)
-            series.append(_durable_run(plan, path, list(requests(tasks)), JUDGED_AT))
+            load, taken = _durable_run(plan, path, list(requests(tasks)), JUDGED_AT)
+            series.append(load)
+            if name == RANDOM_OF_MANY:
+                many.put_back(tasks[heard_of(tasks, taken) :])
     sizes = {NEWEST_OF_FEW: plan.few_old, NEWEST_OF_MANY: plan.many_old, RANDOM_OF_MANY: plan.many_old}
     return [{"case": name, "old": sizes[name], **Series(series).summary()} for name, series in runs.items()]
 
@@ -147,7 +140,8 @@ def fresh_copy(database: Path, copied: Path) -> Path:
 def _run(name: str, plan: Plan, prepared: Prepared, folder: Path, connections: int) -> Load:
     if name == DURABLE:
         path = fresh_copy(prepared.ledger, folder / "run.db")
-        return _durable_run(plan, path, prepared.callbacks, connections)
+        load, _ = _durable_run(plan, path, prepared.callbacks, connections)
+        return load
     path = fresh_copy(prepared.afternoon, folder / "run.db")
     with serving.competitor(name, path) as server:
         if name == NOOP:
@@ -160,12 +154,13 @@ def _run(name: str, plan: Plan, prepared: Prepared, folder: Path, connections: i
     return load
 
 
-def _durable_run(plan: Plan, ledger: Path, callbacks: Sequence[bytes], connections: int) -> Load:
+def _durable_run(plan: Plan, ledger: Path, callbacks: Sequence[bytes], connections: int) -> tuple[Load, int]:
+    """What was measured, and how many of the callbacks were taken in all."""
     with _nothing_lost(ledger) as answered, serving.durable(ledger) as server:
         warmed = _warmed(server, plan, callbacks, connections)
         load = _loaded(server, plan, callbacks[warmed:], connections)
         answered.append(warmed + load.answered - load.failed)
-    return load
+    return load, warmed + load.taken
 
 
 def _warmed(server: Served, plan: Plan, callbacks: Sequence[bytes], connections: int) -> int:

@@ -33,10 +33,9 @@ def measure(plan: Plan, *, say: Say) -> dict[str, Any]:
         results["servers"] = ingest.compare(plan, prepared, folder, say)
         results["duplicates"] = ingest.compare_duplicates(plan, prepared, folder, say)
         results["memory"] = measure_memory(plan, prepared, folder, say)
-        count = ingest.tasks_in_a_run(plan, results["servers"])
-        many = kept_ledger(
-            plan.cache, plan.many_old, now=system_clock(), at_least_running=count * plan.repetitions, say=say
-        )
+        count = len(prepared.tasks)
+        needed = count * plan.repetitions  # more than it will come to, for durable ingest is no no-op
+        many = kept_ledger(plan.cache, plan.many_old, now=system_clock(), at_least_running=needed, say=say)
         results["sizes"] = ingest.compare_sizes(plan, few, many, count, folder, say)
     results["aims"] = judged(results)
     results["minutes"] = round((time.monotonic() - began) / 60, 1)
