@@ -17,7 +17,7 @@ from benchmarks import ingest, profiling, serving
 from benchmarks.cache import kept_ledger
 from benchmarks.load import Generator, best_generator, post
 from benchmarks.measure import measure
-from benchmarks.plan import JUDGED_AT, Plan, glance
+from benchmarks.plan import JUDGED_AT, SECTIONS, Plan, glance
 from benchmarks.report import page_with_results, tables
 from submitter.submit import system_clock
 
@@ -72,8 +72,19 @@ def _plan(chosen: argparse.Namespace) -> Plan:
     plan = (
         glance(chosen.generator, chosen.cache) if chosen.quick else Plan(generator=chosen.generator, cache=chosen.cache)
     )
-    named = ("repetitions", "seconds", "many_old", "memory_callbacks")
+    if not set(chosen.only) <= set(SECTIONS):
+        raise SystemExit(f"--only: choose from {', '.join(SECTIONS)}")
+    plan = replace(plan, sections=tuple(section for section in SECTIONS if section in chosen.only))
+    named = ("repetitions", "seconds", "connections", "many_old", "memory_callbacks")
     return replace(plan, **{name: getattr(chosen, name) for name in named if getattr(chosen, name) is not None})
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
 
 
 def _arguments() -> argparse.Namespace:
@@ -84,6 +95,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--profile", type=int, nargs="?", const=10, metavar="SECONDS", help="where the CPU of the server goes, instead"
     )
+    parser.add_argument("--only", type=_words, default=SECTIONS, help=f"some of {','.join(SECTIONS)}", metavar="…")
+    parser.add_argument("--connections", type=_numbers, help="in place of 1,32,64,256; the aims are judged at 64")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where large ledgers and results are kept")
     parser.add_argument("--generator", type=Generator, default=best_generator(), help="wrk, or raw")
     parser.add_argument("--repetitions", type=int, help="runs of each kind")

@@ -65,7 +65,9 @@ def prepare(plan: Plan, few: KeptLedger, folder: Path, *, seconds: float | None 
     tasks = [Created(f"t_{number}", str(number)) for number in range(1_000)]
     with serving.competitor(NOOP, folder / "none.db") as server:
         callbacks = list(requests(tasks))
-        rates = [_loaded(server, plan, callbacks, each, is_again=True).per_second for each in plan.connections]
+        rates = [
+            _loaded(server, plan, callbacks, each, is_again=True).per_second for each in {*plan.connections, JUDGED_AT}
+        ]
     count = max(plan.newest, ceil(max(rates) * (seconds + plan.warm_up) * FASTER / 2))
     ledger, afternoon = folder / "prepared.db", folder / "afternoon.db"
     fresh_copy(few.path, ledger)
@@ -89,9 +91,10 @@ def compare(plan: Plan, prepared: Prepared, folder: Path, say: Say) -> list[dict
 
 
 def compare_sizes(
-    plan: Plan, few: KeptLedger, many: KeptLedger, count: int, folder: Path, say: Say
+    plan: Plan, few: KeptLedger, many: KeptLedger, prepared: Prepared, folder: Path, say: Say
 ) -> list[dict[str, Any]]:
-    """Few old tasks, many, and many with the callbacks for so many tasks from all over the ledger."""
+    """Few old tasks, many, and many with the callbacks for tasks from all over the ledger."""
+    count = len(prepared.tasks)
     submitted = ledgers.template(is_settled=False)
     copied = folder / "few.db"
     runs: dict[str, list[Load]] = {NEWEST_OF_FEW: [], NEWEST_OF_MANY: [], RANDOM_OF_MANY: []}

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks import ingest, machine
 from benchmarks.aims import judged
-from benchmarks.cache import kept_ledger
-from benchmarks.ingest import Say
+from benchmarks.cache import KeptLedger, kept_ledger
+from benchmarks.ingest import Prepared, Say
 from benchmarks.plan import Plan
 from benchmarks.resources import measure_memory, measure_starts
 from submitter.submit import system_clock
 
 
 def measure(plan: Plan, *, say: Say) -> dict[str, Any]:
-    """Every figure as JSON has it: machine, plan, servers, sizes, duplicates, starts, memory and aims."""
+    """Every figure as JSON has it: the machine, the plan, its sections, and the aims."""
     began = time.monotonic()
     results: dict[str, Any] = {
         "machine": machine.facts(plan.cache, generator=plan.generator),
@@ -29,14 +30,19 @@ def measure(plan: Plan, *, say: Say) -> dict[str, Any]:
         folder = Path(name)
         prepared = ingest.prepare(plan, few, folder)
         results["newest"] = len(prepared.tasks)
-        results["starts"] = measure_starts(plan, prepared, folder, say)
-        results["servers"] = ingest.compare(plan, prepared, folder, say)
-        results["duplicates"] = ingest.compare_duplicates(plan, prepared, folder, say)
-        results["memory"] = measure_memory(plan, prepared, folder, say)
-        count = len(prepared.tasks)
-        needed = count * plan.repetitions  # more than it will come to, for durable ingest is no no-op
-        many = kept_ledger(plan.cache, plan.many_old, now=system_clock(), at_least_running=needed, say=say)
-        results["sizes"] = ingest.compare_sizes(plan, few, many, count, folder, say)
+        measuring: dict[str, Callable[[], Any]] = {
+            "starts": lambda: measure_starts(plan, prepared, folder, say),
+            "servers": lambda: ingest.compare(plan, prepared, folder, say),
+            "duplicates": lambda: ingest.compare_duplicates(plan, prepared, folder, say),
+            "memory": lambda: measure_memory(plan, prepared, folder, say),
+            "sizes": lambda: ingest.compare_sizes(plan, few, _many(plan, prepared, say), prepared, folder, say),
+        }
+        results |= {section: measuring[section]() for section in plan.sections}
     results["aims"] = judged(results)
     results["minutes"] = round((time.monotonic() - began) / 60, 1)
     return results
+
+
+def _many(plan: Plan, prepared: Prepared, say: Say) -> KeptLedger:
+    needed = len(prepared.tasks) * plan.repetitions  # more than it will come to, for durable ingest is no no-op
+    return kept_ledger(plan.cache, plan.many_old, now=system_clock(), at_least_running=needed, say=say)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.load import Generator
 
+SECTIONS = ("starts", "servers", "duplicates", "memory", "sizes")
 JUDGED_AT = 64  # connections: what the aims speak of
 
 
@@ -16,6 +17,7 @@ class Plan:
 
     generator: Generator
     cache: Path
+    sections: tuple[str, ...] = SECTIONS
     connections: tuple[int, ...] = (1, 32, JUDGED_AT, 256)
     seconds: float = 2.0  # of load in each run; whole ones by wrk
     warm_up: float = 0.3  # seconds of load before it, not counted

@@ -14,6 +14,9 @@ from pathlib import Path
 
 RATE = 250  # samples a second: each stops the server for about a tenth of a millisecond
 SHOWN = 40
+_BASES = {"Runner.run", "Thread.run"}  # what lies below them is the same in every stack of a thread
+# Threads that wait for work in C: py-spy cannot tell all of these waits from running.
+_WAITING = {"_worker  concurrent/futures/thread.py", "_connection_worker_thread  aiosqlite/core.py"}
 _FRAME = re.compile(r"(?P<function>.*) \((?P<file>[^()]*?)(:\d+)?\)")
 
 
@@ -65,13 +68,21 @@ def read(stacks: str) -> Profile:
         stack, _, counted = line.rpartition(" ")
         thread, *frames = stack.split(";")
         count = int(counted)
-        names = [_name(frame) for frame in frames]
+        names = [_name(frame) for frame in _above_base(frames)]
+        if names and names[-1] in _WAITING:
+            continue
         samples += count
         by_thread[re.sub(r"^.*?: ", "", thread)] += count
         own[names[-1] if names else thread] += count
         for name in set(names):
             inclusive[name] += count
     return Profile(samples, by_thread, own, inclusive)
+
+
+def _above_base(frames: list[str]) -> list[str]:
+    """The frames without those that every stack of the thread has; where there are no others, the last."""
+    bases = [place for place, frame in enumerate(frames) if frame.partition(" (")[0] in _BASES]
+    return frames[bases[-1] + 1 :] or frames[-1:] if bases else frames
 
 
 def _name(frame: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,8 @@ class Sheet:
 
 def tables(results: Mapping[str, Any]) -> Group:
     """Everything, for a terminal."""
-    return Group(*(part for sheet in _sheets(results) for part in (sheet.rich(), "")))
+    sheets = (part for sheet in _sheets(results) for part in (sheet.rich(), ""))
+    return Group(*sheets, _machine(results["machine"]), f"{results['minutes']} minutes")
 
 
 def page_with_results(page: str, results: Mapping[str, Any]) -> str:
@@ -72,27 +73,22 @@ def _machine(facts: Mapping[str, Any]) -> str:
 
 
 def _sheets(results: Mapping[str, Any]) -> Iterator[Sheet]:
-    yield Sheet(
-        "aims",
-        ["aim", "figure", ""],
-        [[row["aim"], row["figure"], "met" if row["is_met"] else "**missed**"] for row in results["aims"]],
-    )
-    yield _servers(results["servers"])
-    yield Sheet(
-        "old tasks in the ledger",
-        ["callbacks for", "old tasks", *_RATES],
-        [[row["case"], f"{row['old']:,}", *_rates(row)] for row in results["sizes"]],
-    )
-    yield Sheet(
-        "duplicates",
-        ["verdict", *_RATES],
-        [[row["verdict"], *_rates(row)] for row in results["duplicates"]],
-    )
-    yield _starts(results["starts"])
-    yield Sheet(
-        "memory, MiB",
-        ["callbacks heard", "resident", "proportional"],
-        [[f"{each['callbacks']:,}", str(each["rss"]), str(each["pss"])] for each in results["memory"]["samples"]],
+    """The aims, then each section that was measured."""
+    made: dict[str, Callable[[Any], Sheet]] = {
+        "aims": _aims,
+        "servers": _servers,
+        "sizes": _sizes,
+        "duplicates": _duplicates,
+        "starts": _starts,
+        "memory": _memory,
+    }
+    return (make(results[section]) for section, make in made.items() if section in results)
+
+
+def _aims(rows: Sequence[Mapping[str, Any]]) -> Sheet:
+    verdicts = {True: "met", False: "**missed**"}
+    return Sheet(
+        "aims", ["aim", "figure", "is"], [[row["aim"], row["figure"], verdicts[row["is_met"]]] for row in rows]
     )
 
 
@@ -129,4 +125,24 @@ def _starts(starts: Mapping[str, Any]) -> Sheet:
         "start, ms",
         ["what", "median", "range"],
         [[what, str(each["median"]), f"{each['fastest']} to {each['slowest']}"] for what, each in named.items()],
+    )
+
+
+def _sizes(rows: Sequence[Mapping[str, Any]]) -> Sheet:
+    return Sheet(
+        "old tasks in the ledger",
+        ["callbacks for", "old tasks", *_RATES],
+        [[row["case"], f"{row['old']:,}", *_rates(row)] for row in rows],
+    )
+
+
+def _duplicates(rows: Sequence[Mapping[str, Any]]) -> Sheet:
+    return Sheet("duplicates", ["verdict", *_RATES], [[row["verdict"], *_rates(row)] for row in rows])
+
+
+def _memory(memory: Mapping[str, Any]) -> Sheet:
+    return Sheet(
+        "memory, MiB",
+        ["callbacks heard", "resident", "proportional"],
+        [[f"{each['callbacks']:,}", str(each["rss"]), str(each["pss"])] for each in memory["samples"]],
     )

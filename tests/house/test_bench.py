@@ -206,10 +206,11 @@ def test_a_ledger_that_the_disk_has_no_room_for_is_not_begun(tmp_path: Path) -> 
 # --- the profile
 
 
-def test_a_profile_counts_a_recursive_function_once_and_names_code_wherever_it_lies() -> None:
+def test_a_profile_counts_a_function_once_a_stack_and_leaves_out_what_waits() -> None:
     stacks = (
         "thread (1): MainThread;run (/a/receiver/app.py);run (/a/receiver/app.py);write (/v/site-packages/b/c.py) 3\n"
         "thread (2): db;run (/a/receiver/app.py) 1\n"
+        "thread (2): db;Thread.run (/p/threading.py);_worker (/p/lib/python3.11/concurrent/futures/thread.py) 9\n"
     )
     profile = profiling.read(stacks)
 
