@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock docs clean
+.PHONY: help setup demo test crash check format bench lock docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ demo: setup  ## sandbox, receiver and a few dozen tasks over a bad callback path
 
 test: setup  ## the whole test suite; no network, no account
 	$(BIN)/python -m pytest -n 3 --dist loadfile
+
+crash: setup  ## kill the server and cut its power, 200 times each, and look for what was lost; takes minutes
+	$(BIN)/python -m tests.crash
 
 check: setup  ## format, lint, types, import contracts, docs = code
 	$(BIN)/ruff format --check .
