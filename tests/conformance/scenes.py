@@ -1,0 +1,146 @@
+"""What the conformance scenarios arrange with: raw requests, a file that another holds, and the ledger's own word."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sqlite3
+import struct
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from receiver.callback_url import mint_callback_url
+from submitter.moments import Moment
+from submitter.signatures import sign
+from tests.flows.builders import WEBHOOK_SECRET, House, Json, path_of
+
+SECRET = "a callback secret of these scenarios"
+IMAGE = "https://cdn.example/fox.png"
+WHOLE_STORY = ["task.submitted", "task.processing", "task.succeeded"]
+
+
+async def awaited(house: House, account: str, name: str, **fields: Any) -> str:
+    """The path at which a task is called back about that the provider took, and is silent about."""
+    answer = await house.submit(account, "a red fox [[drop_all,seconds=600]]", name, **fields)
+    assert 201 == answer.status_code, answer.text
+    return path_of(house.runtime.journal.callback_url(account, name))
+
+
+def minted(account: str, name: str, *, secret: str = SECRET) -> str:
+    """The same path, where the receiver is another process and its secret is known."""
+    return path_of(mint_callback_url("http://x", provider=account, external_task_id=name, secret=secret))
+
+
+def said(answer: httpx.Response) -> tuple[int, str]:
+    """The status, and the verdict or the problem's code."""
+    document = answer.json()
+    return answer.status_code, document["verdict" if answer.status_code == 200 else "code"]
+
+
+def signed(body: bytes, *, sent_at: Moment, secret: str = WEBHOOK_SECRET, message_id: str = "msg_1") -> dict[str, str]:
+    """The headers of a callback that Kling signed."""
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(sent_at // 1000),
+        "webhook-signature": sign(secret, message_id=message_id, sent_at=sent_at, body=body),
+    }
+
+
+async def finals(house: House, name: str) -> list[str]:
+    """The types of a task's events that tell of an end."""
+    return [each for each in await house.events(name) if each not in {"task.submitted", "task.processing"}]
+
+
+def urls(task: Json) -> list[str]:
+    """The images that a task shows."""
+    return [image["url"] for image in task["images"]]
+
+
+def ledger_of(house: House) -> Path:
+    """The file that this receiver writes."""
+    return Path(house.runtime.config.ledger.url.removeprefix("sqlite:///"))
+
+
+def rows(ledger: Path, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    """What a query finds in the file, beside the receiver."""
+    connection = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)
+    try:
+        return connection.execute(query, values).fetchall()
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def held_up(ledger: Path) -> Iterator[None]:
+    """The file while somebody else writes it: commits wait, for two seconds at most before they fail."""
+    other = sqlite3.connect(ledger, isolation_level=None)
+    other.execute("begin exclusive")
+    try:
+        yield
+    finally:
+        other.execute("rollback")
+        other.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A connection on which requests are written byte by byte."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def ask(self, request: bytes) -> tuple[int, bytes]:
+        """A request and the status and body of its answer. Raises OSError or EOFError where none comes."""
+        self.writer.write(request)
+        return await self.answer()
+
+    async def answer(self) -> tuple[int, bytes]:
+        """The status and body of the answer that comes next."""
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        return int(head.split(b" ", 2)[1]), await self.reader.readexactly(int(length.split(b":")[1]))
+
+    def reset(self) -> None:
+        """Cut it as a dying network does: no farewell."""
+        raw = self.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def line_to(port: int) -> AsyncIterator[Line]:
+    """A line to a server on this machine."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield Line(reader, writer)
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+def post_of(path: str, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
+    """The bytes of a callback."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{more}content-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+async def post_all(port: int, requests: Sequence[bytes], *, lines: int = 16) -> list[int]:
+    """The status of each request's answer, sent over so many connections; 0 where none came."""
+    statuses = [0] * len(requests)
+    numbers = iter(range(len(requests)))
+
+    async def work() -> None:
+        with contextlib.suppress(OSError, EOFError):
+            async with line_to(port) as line:
+                for number in numbers:
+                    statuses[number], _ = await line.ask(requests[number])
+
+    await asyncio.gather(*(work() for _ in range(lines)))
+    return statuses
