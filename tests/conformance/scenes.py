@@ -7,7 +7,7 @@ import contextlib
 import socket
 import sqlite3
 import struct
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ import httpx
 from receiver.callback_url import mint_callback_url
 from submitter.moments import Moment
 from submitter.signatures import sign
-from tests.flows.builders import WEBHOOK_SECRET, House, Json, path_of
+from tests.flows.builders import WEBHOOK_SECRET, House, Json, path_of, report
 
 SECRET = "a callback secret of these scenarios"
 IMAGE = "https://cdn.example/fox.png"
+SUCCEED = report("succeed", task_id="5", images=[IMAGE])
 WHOLE_STORY = ["task.submitted", "task.processing", "task.succeeded"]
 
 
@@ -131,7 +132,13 @@ def post_of(path: str, body: bytes, headers: Mapping[str, str] | None = None) ->
     return head.encode() + body
 
 
-async def post_all(port: int, requests: Sequence[bytes], *, lines: int = 16) -> list[int]:
+async def post_all(
+    port: int,
+    requests: Sequence[bytes],
+    *,
+    lines: int = 16,
+    on_answer: Callable[[Sequence[int]], object] = lambda _statuses: None,
+) -> list[int]:
     """The status of each request's answer, sent over so many connections; 0 where none came."""
     statuses = [0] * len(requests)
     numbers = iter(range(len(requests)))
@@ -141,6 +148,29 @@ async def post_all(port: int, requests: Sequence[bytes], *, lines: int = 16) -> 
             async with line_to(port) as line:
                 for number in numbers:
                     statuses[number], _ = await line.ask(requests[number])
+                    on_answer(statuses)
 
     await asyncio.gather(*(work() for _ in range(lines)))
     return statuses
+
+
+def numbered(first: int, count: int) -> list[bytes]:
+    """The final callbacks of so many tasks, each of its own."""
+    return [
+        post_of(minted("cometapi", f"t-{number}"), SUCCEED.replace(b'"5"', b'"%d"' % number))
+        for number in range(first, first + count)
+    ]
+
+
+def in_effect(ledger: Path) -> dict[str, int]:
+    """How often each task's success was told, of those that have succeeded."""
+    return dict(
+        rows(
+            ledger,
+            """
+            select external_task_id, (select count(*) from events where events.external_task_id = tasks.external_task_id
+                                         and type = 'task.succeeded')
+              from tasks where state = 'succeeded'
+            """,
+        )
+    )

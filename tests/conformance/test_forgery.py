@@ -156,7 +156,7 @@ async def test_secrets_are_rotated_while_callbacks_are_on_their_way(world: World
     assert before == after
 
 
-async def test_a_forged_success_is_never_the_last_word(world: World, tmp_path: Path) -> None:
+async def test_a_forged_success_is_held_or_taken_back_aloud_once_the_truth_comes(world: World, tmp_path: Path) -> None:
     async with receiving(tmp_path, world, "kling", "cometapi") as house:
         for account in ("kling", "cometapi"):
             await house.submit(account, "a red fox [[forged=other_images]]", account)

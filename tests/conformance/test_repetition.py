@@ -8,6 +8,7 @@ from pathlib import Path
 from receiver.callback_url import PROBE
 from tests.conformance.scenes import (
     IMAGE,
+    SUCCEED,
     WHOLE_STORY,
     awaited,
     finals,
@@ -24,7 +25,6 @@ from tests.flows.lives import living
 
 SUBMITTED = report("submitted", task_id="5")
 PROCESSING = report("processing", task_id="5")
-SUCCEED = report("succeed", task_id="5", images=[IMAGE])
 
 
 async def test_a_single_callback_is_applied_once_and_told_once(world: World, tmp_path: Path) -> None:

@@ -21,12 +21,15 @@ from submitter.report import ReportedStatus, StatusReport
 from tests.conformance.scenes import (
     IMAGE,
     SECRET,
+    SUCCEED,
     awaited,
     finals,
     held_up,
+    in_effect,
     ledger_of,
     line_to,
     minted,
+    numbered,
     post_all,
     post_of,
     rows,
@@ -35,7 +38,6 @@ from tests.conformance.scenes import (
 from tests.flows.builders import House, World, free_port, receiving, report
 from tests.flows.lives import Life, living
 
-SUCCEED = report("succeed", task_id="5", images=[IMAGE])
 HOLDER = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -73,9 +75,7 @@ async def test_where_the_disk_takes_no_more_bytes_a_real_server_says_503_until_i
     """The kernel refuses the server's writes beyond a size: an I/O error, in the midst of a commit."""
     port = free_port()
     ledger = tmp_path / "ledger.db"
-    requests = [
-        post_of(minted("cometapi", f"t-{number}"), SUCCEED.replace(b'"5"', b'"%d"' % number)) for number in range(200)
-    ]
+    requests = numbered(0, 200)
     async with living(tmp_path, world, "cometapi", port=port, callbacks={"secrets": [SECRET]}) as life:
         before = await post_all(port, requests[:20])
         with no_file_larger_than(life, size_of(wal_of(ledger)) + 100_000):
@@ -166,28 +166,6 @@ async def test_a_readers_snapshot_lets_the_wal_grow_and_loses_nothing(world: Wor
     assert resets_while_read == settled < begun_anew  # it could not begin anew while it was read, and then did
     assert 8 * 1024 * 1024 < grown
     assert (size, 0) == (after, left)
-
-
-def numbered(first: int, count: int) -> list[bytes]:
-    """The final callbacks of so many tasks, each of its own."""
-    return [
-        post_of(minted("cometapi", f"t-{number}"), SUCCEED.replace(b'"5"', b'"%d"' % number))
-        for number in range(first, first + count)
-    ]
-
-
-def in_effect(ledger: Path) -> dict[str, int]:
-    """How often each task's success was told, of those that have succeeded."""
-    return dict(
-        rows(
-            ledger,
-            """
-            select external_task_id, (select count(*) from events where events.external_task_id = tasks.external_task_id
-                                         and type = 'task.succeeded')
-              from tasks where state = 'succeeded'
-            """,
-        )
-    )
 
 
 def assert_not_acknowledged(answer: httpx.Response) -> None:
