@@ -7,14 +7,15 @@ import contextlib
 import socket
 import sqlite3
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from receiver.callback_url import mint_callback_url
+from receiver.callback_url import PROBE, mint_callback_url
+from receiver.ledger.sqlite.connection import in_thread
 from submitter.moments import Moment
 from submitter.signatures import sign
 from tests.flows.builders import WEBHOOK_SECRET, House, Json, path_of, report
@@ -76,10 +77,12 @@ def rows(ledger: Path, query: str, *values: Any) -> list[tuple[Any, ...]]:
         connection.close()
 
 
-@contextlib.contextmanager
-def held_up(ledger: Path) -> Iterator[None]:
-    """The file while somebody else writes it: commits wait, for two seconds at most before they fail."""
-    other = sqlite3.connect(ledger, isolation_level=None)
+@contextlib.asynccontextmanager
+async def held_up(house: House) -> AsyncIterator[None]:
+    """The receiver while somebody else writes its file: commits wait, and do not fail before this is over."""
+    patience = "pragma busy_timeout = 30000"
+    await in_thread(house.runtime.ledger._connection, lambda raw: raw.execute(patience).fetchall())
+    other = sqlite3.connect(ledger_of(house), isolation_level=None)
     other.execute("begin exclusive")
     try:
         yield
@@ -130,6 +133,13 @@ def post_of(path: str, body: bytes, headers: Mapping[str, str] | None = None) ->
     more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{more}content-length: {len(body)}\r\n\r\n"
     return head.encode() + body
+
+
+async def all_read(port: int) -> None:
+    """What was sent before on other lines has been read: requests that came after it were answered."""
+    for _ in range(3):
+        async with line_to(port) as line:
+            await line.ask(post_of(f"/callbacks/{PROBE}/{PROBE}/{PROBE}", b""))
 
 
 async def post_all(

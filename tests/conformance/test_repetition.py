@@ -5,11 +5,11 @@ import itertools
 import sqlite3
 from pathlib import Path
 
-from receiver.callback_url import PROBE
 from tests.conformance.scenes import (
     IMAGE,
     SUCCEED,
     WHOLE_STORY,
+    all_read,
     awaited,
     finals,
     held_up,
@@ -20,7 +20,7 @@ from tests.conformance.scenes import (
     said,
     urls,
 )
-from tests.flows.builders import World, eventually, free_port, path_of, receiving, report, sandboxed
+from tests.flows.builders import World, free_port, path_of, receiving, report, sandboxed
 from tests.flows.lives import living
 
 SUBMITTED = report("submitted", task_id="5")
@@ -103,7 +103,7 @@ async def test_a_sender_that_times_out_and_retries_has_one_effect(tmp_path: Path
         receiving(tmp_path, world, "cometapi") as house,
     ):
         await house.submit("cometapi", "a red fox [[final_only]]", "impatient")
-        with held_up(ledger_of(house)):
+        async with held_up(house):
             given_up = await world.until_told("impatient", 3)
         truth = await world.until_told("impatient", 4)
         history = await house.history("impatient")
@@ -121,11 +121,10 @@ async def test_a_sender_that_times_out_and_retries_has_one_effect(tmp_path: Path
 async def test_a_connection_lost_before_the_answer_and_a_retry_have_one_effect(world: World, tmp_path: Path) -> None:
     async with receiving(tmp_path, world, "powertokens") as house:
         path = await awaited(house, "powertokens", "reset")
-        async with line_to(house.port) as line:
-            with held_up(ledger_of(house)):
-                line.writer.write(post_of(path, SUCCEED))
-                await eventually(lambda: is_under_way(house.port, path))
-                line.reset()
+        async with line_to(house.port) as line, held_up(house):
+            line.writer.write(post_of(path, SUCCEED))
+            await all_read(house.port)
+            line.reset()
         retried = await house.http.post(path, content=SUCCEED)
         told = await finals(house, "reset")
         [*_, kept] = (await house.history("reset"))["reports"]
@@ -139,11 +138,10 @@ async def test_a_client_that_hangs_up_does_not_undo_its_write(world: World, tmp_
     async with receiving(tmp_path, world, "powertokens") as house:
         whole = await awaited(house, "powertokens", "whole")
         half = await awaited(house, "powertokens", "half")
-        with held_up(ledger_of(house)):
-            async with line_to(house.port) as all_said, line_to(house.port) as cut_short:
-                all_said.writer.write(post_of(whole, SUCCEED))
-                cut_short.writer.write(post_of(half, SUCCEED)[:-1])
-                await eventually(lambda: is_under_way(house.port, whole))
+        async with held_up(house), line_to(house.port) as all_said, line_to(house.port) as cut_short:
+            all_said.writer.write(post_of(whole, SUCCEED))
+            cut_short.writer.write(post_of(half, SUCCEED)[:-1])
+            await all_read(house.port)
         heard = await house.until("whole", lambda task: task["state"] == "succeeded")
         unheard = await house.task("half")
 
@@ -209,11 +207,3 @@ def prune(ledger: Path, name: str) -> None:
         )
         raw.execute("delete from tasks where key = ?", (key,))
     raw.close()
-
-
-async def is_under_way(port: int, path: str) -> bool:
-    """Whether what was sent before on other lines has been read: a request that came after it is answered."""
-    head, _, _ = path.rpartition("/")
-    async with line_to(port) as line:
-        status, _ = await line.ask(post_of(f"{head}/{PROBE}", b""))
-    return status == 404

@@ -124,9 +124,9 @@ async def test_while_another_process_holds_the_file_callbacks_are_503_and_readin
 async def test_a_full_queue_says_503_before_the_body_is_read_and_forgets_nothing(world: World, tmp_path: Path) -> None:
     async with receiving(tmp_path, world, "powertokens") as house:
         path = await awaited(house, "powertokens", "crowded")
-        with held_up(ledger_of(house)):
+        async with held_up(house):
             waiting = await fill_the_queue(house)
-            async with line_to(house.port) as line, asyncio.timeout(1):
+            async with line_to(house.port) as line, asyncio.timeout(5):
                 line.writer.write(post_of(path, SUCCEED)[: -len(SUCCEED)])  # the head alone
                 status, document = await line.answer()
             refused = await house.http.post(path, content=SUCCEED)
