@@ -136,12 +136,15 @@ async def test_a_connection_lost_before_the_answer_and_a_retry_have_one_effect(w
 
 async def test_a_client_that_hangs_up_does_not_undo_its_write(world: World, tmp_path: Path) -> None:
     async with receiving(tmp_path, world, "powertokens") as house:
-        whole = await awaited(house, "powertokens", "whole")
-        half = await awaited(house, "powertokens", "half")
-        async with held_up(house), line_to(house.port) as all_said, line_to(house.port) as cut_short:
-            all_said.writer.write(post_of(whole, SUCCEED))
-            cut_short.writer.write(post_of(half, SUCCEED)[:-1])
-            await all_read(house.port)
+        ahead, whole, half = [await awaited(house, "powertokens", name) for name in ("ahead", "whole", "half")]
+        async with held_up(house):
+            async with line_to(house.port) as busy, line_to(house.port) as gone, line_to(house.port) as cut_short:
+                busy.writer.write(post_of(ahead, report("processing", task_id="6")))
+                await all_read(house.port)
+                gone.writer.write(post_of(whole, SUCCEED))
+                cut_short.writer.write(post_of(half, SUCCEED)[:-1])
+                await all_read(house.port)
+            await asyncio.sleep(0.05)  # long enough to notice that nobody waits for an answer any longer
         heard = await house.until("whole", lambda task: task["state"] == "succeeded")
         unheard = await house.task("half")
 
