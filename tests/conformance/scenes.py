@@ -77,11 +77,15 @@ def rows(ledger: Path, query: str, *values: Any) -> list[tuple[Any, ...]]:
         connection.close()
 
 
+async def set_up_writer(house: House, pragma: str) -> None:
+    """Tell the connection that writes something else than the receiver told it."""
+    await in_thread(house.runtime.ledger._connection, lambda raw: raw.execute(pragma).fetchall())
+
+
 @contextlib.asynccontextmanager
 async def held_up(house: House) -> AsyncIterator[None]:
     """The receiver while somebody else writes its file: commits wait, and do not fail before this is over."""
-    patience = "pragma busy_timeout = 30000"
-    await in_thread(house.runtime.ledger._connection, lambda raw: raw.execute(patience).fetchall())
+    await set_up_writer(house, "pragma busy_timeout = 30000")
     other = sqlite3.connect(ledger_of(house), isolation_level=None)
     other.execute("begin exclusive")
     try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.conformance.scenes import (
     said,
     signed,
 )
-from tests.flows.builders import WEBHOOK_SECRET, World, free_port, receiving, report
+from tests.flows.builders import WEBHOOK_SECRET, World, eventually, free_port, receiving, report
 from tests.flows.lives import ROOT, as_toml, living
 
 CANARY = "heliotrope-armadillo"
@@ -79,7 +80,8 @@ async def test_of_two_receivers_on_one_file_one_writes_and_the_other_waits_or_sa
         code, refusal = await ran("-m", "receiver", "serve", "--config", str(impatient))
         coming = asyncio.create_task(patient.__aenter__())
         heard = await first.http.post(minted("cometapi", "handed-over"), content=report("processing", task_id="5"))
-        await asyncio.sleep(0.6)
+        await eventually(lambda: is_taken(another))
+        await asyncio.sleep(0.2)  # longer than it takes from there to being ready
         is_waiting = not coming.done()
         first.process.terminate()
         ended = await asyncio.wait_for(first.process.wait(), 10)
@@ -190,6 +192,16 @@ def traces(folder: Path) -> tuple[str, int, int, int]:
     )
     state, reports, events, pictures = found
     return state, reports, events, pictures
+
+
+async def is_taken(port: int) -> bool:
+    """Whether some process holds this port, though it may not listen yet."""
+    with socket.socket() as trying:
+        try:
+            trying.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
 
 
 async def ran(*arguments: str) -> tuple[int, str]:
