@@ -80,7 +80,7 @@ async def test_where_the_disk_takes_no_more_bytes_a_real_server_says_503_until_i
         before = await post_all(port, requests[:20])
         with no_file_larger_than(life, size_of(wal_of(ledger)) + 400_000):
             in_trouble = await post_all(port, requests)
-            refused = await life.http.post(minted("cometapi", "t-199"), content=SUCCEED.replace(b'"5"', b'"199"'))
+            refused = await the_first_refused(life)
             unready, live = await life.http.get("/readyz"), await life.http.get("/livez")
         ready = await life.http.get("/readyz")
         kept = in_effect(ledger)
@@ -95,7 +95,8 @@ async def test_where_the_disk_takes_no_more_bytes_a_real_server_says_503_until_i
     assert (200, 200) == (live.status_code, ready.status_code)
     assert set() == acknowledged - kept.keys()
     assert [200] * 200 == again
-    assert {f"t-{number}": 1 for number in range(200)} == heard
+    assert {1} == set(heard.values())
+    assert set() == {f"t-{number}" for number in range(200)} - heard.keys()
 
 
 async def test_while_another_process_holds_the_file_callbacks_are_503_and_reading_goes_on(
@@ -172,6 +173,16 @@ def assert_not_acknowledged(answer: httpx.Response) -> None:
     """503, when to come again, and a reason."""
     assert (503, "ledger_unavailable") == said(answer)
     assert 1 <= int(answer.headers["retry-after"])
+
+
+async def the_first_refused(life: Life) -> httpx.Response:
+    """A callback that alone does not fit any more: a batch may not have where one still does."""
+    for number in range(1_000, 1_100):
+        body = SUCCEED.replace(b'"5"', b'"%d"' % number)
+        answer = await life.http.post(minted("cometapi", f"t-{number}"), content=body)
+        if answer.status_code != 200:
+            break
+    return answer
 
 
 async def pages_left(house: House, count: int) -> None:
