@@ -19,9 +19,24 @@ def test_every_test_that_the_page_names_is_there() -> None:
 
 
 def test_every_promise_names_a_test() -> None:
-    promises = re.split(r"^## \d\. ", PAGE, flags=re.MULTILINE)[1:]
+    promises = re.findall(r"^## \d\. ((?:.|\n(?!## ))*)", PAGE, flags=re.MULTILINE)
 
     assert 8 == len(promises)
-    assert [] == [
-        promise.splitlines()[0] for promise in promises if "`tests/" not in promise and "make demo" not in promise
+    assert [] == [promise.splitlines()[0] for promise in promises if "`tests/" not in promise]
+
+
+def test_every_scenario_is_in_the_catalogue_once_and_nothing_else_is() -> None:
+    listed = re.findall(r"^\| .* \| `(test_\w+\.py)`: `(test_\w+)` \| [\d, ]+ \|$", PAGE, flags=re.MULTILINE)
+    written = [
+        (file.name, name)
+        for file in (ROOT / "tests" / "conformance").glob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)\(", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
     ]
+
+    assert sorted(written) == sorted(listed)
+
+
+def test_every_promise_has_scenarios_that_show_it() -> None:
+    shown = re.findall(r"^\| .* \| `test_.*` \| ([\d, ]+) \|$", PAGE, flags=re.MULTILINE)
+
+    assert set("12345678") == {number for numbers in shown for number in numbers.split(", ")}

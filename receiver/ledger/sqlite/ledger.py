@@ -102,8 +102,12 @@ class SqliteLedger:
         self._writer.require_room()
 
     async def check(self) -> None:
-        """Commit more than a page, and take it back: raises LedgerUnavailable while the store takes no writes."""
-        filler = "insert or replace into settings (name, value) values ('check', hex(zeroblob(8192)))"
+        """Commit what is larger than a callback, and take it back: raises LedgerUnavailable if that does not fit.
+
+        A callback for a new task alone touches a score of pages: were less tried, a disk that is all but full
+        would be called ready, and take none.
+        """
+        filler = "insert or replace into settings (name, value) values ('check', hex(zeroblob(65536)))"
         await self._write(lambda raw: raw.execute(filler))
         await self._write(lambda raw: raw.execute("delete from settings where name = 'check'"))
 
