@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from receiver import api, submissions
 from receiver.callbacks import CallbackEndpoint
+from receiver.flood import tell_ended
 from receiver.ledger.errors import LedgerUnavailable
 from receiver.problems import HANDLED, answer_error, not_acknowledged
 from receiver.runtime import Runtime
@@ -31,6 +32,7 @@ def create_app(runtime: Runtime, *, with_worker: bool = True) -> Starlette:
         try:
             yield
         finally:
+            tell_ended(runtime.inbound.end_all())
             await runtime.aclose()
 
     app = Starlette(

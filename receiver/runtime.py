@@ -12,6 +12,7 @@ import structlog
 from receiver.boot import public_url_of, sqlite_path
 from receiver.config import Config
 from receiver.deadlines import Deadlines
+from receiver.inbound import InboundLimits
 from receiver.ingest import Ingest, LedgerJudge
 from receiver.journal import Account, LedgerJournal
 from receiver.ledger.base import OpenedAs
@@ -44,6 +45,7 @@ class Runtime:
         self.ledger = ledger
         self.callback_secrets = callback_secrets
         self.waiting = Waiting()
+        self.inbound = InboundLimits()
         self.is_stopping = False
         plan = query_plan(config)
         self.providers: Mapping[str, Provider] = {
