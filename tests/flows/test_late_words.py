@@ -11,7 +11,7 @@ from receiver.callback_url import mint_callback_url
 from receiver.ledger.sqlite.hearing import KEPT_REPORTS
 from submitter import HttpJournal, JournalError, OmniImageRequest, ProviderSettings, Submitter, TaskKey
 from submitter.journal import FENCE_HEADER
-from tests.flows.builders import Json, World, path_of, receiving
+from tests.flows.builders import Json, World, path_of, receiving, report
 
 OPENING: Json = {
     "provider": "cometapi",
@@ -79,6 +79,16 @@ async def test_a_token_that_a_provider_quotes_is_kept_out_of_the_message(world: 
     assert "refused" == task["state"]
     assert token not in task["message"]
     assert "\x00" not in task["message"]
+
+
+async def test_a_token_quoted_in_a_callbacks_message_is_kept_out_of_the_task(world: World, tmp_path: Path) -> None:
+    async with receiving(tmp_path, world, "cometapi") as house:
+        url = house.runtime.journal.callback_url("cometapi", "quoting")
+        await house.http.post(path_of(url), content=report("failed", task_status_msg=f"cannot reach {url}"))
+        shown = [await house.task("quoting"), await house.history("quoting"), await house.told("quoting")]
+
+    assert "cannot reach" in shown[0]["message"]
+    assert url.rpartition("/")[2] not in json.dumps(shown)
 
 
 async def test_of_one_task_only_so_many_reports_are_kept_and_all_are_counted(world: World, tmp_path: Path) -> None:
