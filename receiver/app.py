@@ -75,6 +75,7 @@ def _routes(runtime: Runtime) -> list[BaseRoute]:
         Route("/v1/submissions", submissions.open_submission, methods=["POST"]),
         Route("/v1/submissions/{external_task_id}/answer", submissions.hear_answer, methods=["POST"]),
         Route("/v1/submissions/{external_task_id}/refusal", submissions.hear_refusal, methods=["POST"]),
+        Route("/v1/callbacks/replay", api.replay_unreadable, methods=["POST"]),
         Route("/v1/events", api.list_events, methods=["GET"]),
         Route("/v1/tick", api.tick, methods=["GET", "POST"]),
         Route("/livez", live, methods=["GET"]),

@@ -118,6 +118,7 @@ async def _hear(runtime: Runtime, provider: Provider, external_task_id: str, rec
             external_task_id=external_task_id,
             body=received.body,
             reason=f"{code}: {error}",
+            trust=provider.trust_of(received, now=now),  # known already: it is verified before anything is read
             now=now,
         )
         detail = FOREIGN if isinstance(error, ForeignTask) else str(error)

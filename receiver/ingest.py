@@ -92,6 +92,13 @@ class Ingest:
         self._tell(outcome)
         return outcome
 
+    async def replay(self, key: int, heard: Heard) -> Decision | None:
+        """The same for what was kept as unreadable, which leaves the drawer. None where somebody else was first."""
+        decision = await self._ledger.replay(key, _without_tokens(heard), self.judge)
+        if decision is not None:
+            self._tell(decision)
+        return decision
+
     def _tell(self, decision: Decision) -> None:
         if decision.ask_now or decision.task.is_at_rest:
             self._on_work(decision)

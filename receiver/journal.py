@@ -218,6 +218,7 @@ class LedgerJournal:
             external_task_id=task.external_task_id,
             body=body,
             reason=f"create answer: {reason}",
+            trust=Trust.QUERIED,
             now=self._clock(),
         )
         await self.unanswered(task, reason)

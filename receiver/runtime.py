@@ -18,6 +18,7 @@ from receiver.journal import Account, LedgerJournal
 from receiver.ledger.base import OpenedAs
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.poller import Poller
+from receiver.replay import Replay, accounts_of
 from receiver.schedule import QueryPlan
 from receiver.sender import Sender
 from receiver.task import Decision, Rules
@@ -66,6 +67,7 @@ class Runtime:
             clock=clock,
             on_queued=self.wake_worker,
         )
+        self.replay = Replay(ledger, self.ingest, accounts_of(config.providers), clock=clock)
         self.submitter = Submitter(config.providers, journal=self.journal, clock=clock)
         self.pollers = {
             name: Poller(ledger, self.ingest, client, budget_per_minute=config.polling.budget_per_minute, clock=clock)

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from receiver.callback_url import mint_callback_url
+from submitter.providers import Trust
 from submitter.signatures import sign
 from tests.flows.builders import (
     GATEWAYS,
@@ -357,7 +358,9 @@ async def test_of_the_unreadable_the_latest_thousand_are_kept(world: World, tmp_
         path = await expected(house, "cometapi", "noisy")
         keep = house.runtime.ledger.keep_unreadable
         drawer = [
-            keep(provider="cometapi", external_task_id="noisy", body=b"%d" % number, reason="", now=0)
+            keep(
+                provider="cometapi", external_task_id="noisy", body=b"%d" % number, reason="", trust=Trust.TOKEN, now=0
+            )
             for number in range(1000)
         ]
         await asyncio.gather(*drawer)

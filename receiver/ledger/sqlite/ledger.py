@@ -18,6 +18,7 @@ from receiver.ledger.base import (
     Heard,
     History,
     Judge,
+    KeptUnreadable,
     Lane,
     Opened,
     Opening,
@@ -29,7 +30,7 @@ from receiver.ledger.base import (
 )
 from receiver.ledger.errors import LedgerLocked, LedgerUnusable, Refusal, Unwritable
 from receiver.ledger.migrate import migrate_sqlite
-from receiver.ledger.sqlite import claiming, sending, unreadable
+from receiver.ledger.sqlite import claiming, replaying, sending, unreadable
 from receiver.ledger.sqlite.connection import connect_reader, connect_writer, in_thread
 from receiver.ledger.sqlite.hearing import Hear
 from receiver.ledger.sqlite.lock import LedgerLock
@@ -39,6 +40,7 @@ from receiver.lifecycle import HELD_FOR
 from receiver.straggler import Outcome
 from receiver.task import Decision, Record, Task
 from submitter.moments import Moment, millis
+from submitter.providers.base import Trust
 
 T = TypeVar("T")
 log = structlog.get_logger("ledger")
@@ -182,15 +184,36 @@ class SqliteLedger:
         return await self._write(lambda raw: sending.abandon(raw, external_task_id, now=now))
 
     async def keep_unreadable(
-        self, *, provider: str, external_task_id: str, body: bytes, reason: str, now: Moment
+        self, *, provider: str, external_task_id: str, body: bytes, reason: str, trust: Trust, now: Moment
     ) -> None:
         """As Ledger.keep_unreadable."""
         await self._write(
             lambda raw: unreadable.keep(
-                raw, provider=provider, external_task_id=external_task_id, body=body, reason=reason, now=now
+                raw,
+                provider=provider,
+                external_task_id=external_task_id,
+                body=body,
+                reason=reason,
+                trust=trust,
+                now=now,
             ),
             size=len(body),
         )
+
+    async def unreadable(self, after: int, *, limit: int) -> list[KeptUnreadable]:
+        """As Ledger.unreadable."""
+        return await self._reader.unreadable(after, limit=limit)
+
+    async def replay(self, key: int, heard: Heard, judge: Judge) -> Decision | None:
+        """As Ledger.replay."""
+        try:
+            return await self._write(lambda raw: replaying.replay(raw, key, heard, judge), size=len(heard.body))
+        except (sqlite3.Error, ValueError, OverflowError) as error:
+            raise _unwritable(error) from error
+
+    async def give_reasons(self, reasons: Mapping[int, str]) -> None:
+        """As Ledger.give_reasons."""
+        await self._write(lambda raw: unreadable.give_reasons(raw, reasons))
 
     async def record(self, external_task_id: str) -> Record | None:
         """As Ledger.record."""
@@ -245,7 +268,11 @@ async def _judged(future: asyncio.Future[Decision | Refusal]) -> Decision | Refu
     try:
         return await future
     except (sqlite3.Error, ValueError, OverflowError) as error:
-        return Unwritable(f"{type(error).__name__}: {error}")
+        return _unwritable(error)
+
+
+def _unwritable(error: Exception) -> Unwritable:
+    return Unwritable(f"{type(error).__name__}: {error}")
 
 
 def _tasks_in(outcome: object) -> list[Task]:
