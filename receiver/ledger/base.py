@@ -262,7 +262,7 @@ class Ledger(Protocol):
     async def keep_unreadable(
         self, *, provider: str, external_task_id: str, body: bytes, reason: str, trust: Trust, now: Moment
     ) -> None:
-        """Keep bytes that nobody could read: 16 KiB of each, the latest thousand."""
+        """Keep bytes that nobody could read: 16 KiB of each, the latest 32 of a task and thousand in all."""
 
     async def unreadable(self, after: int, *, limit: int) -> list[KeptUnreadable]:
         """What is kept of it, with greater keys than `after`, in the order it came."""

@@ -181,7 +181,7 @@ async def test_killed_between_pages_nothing_is_heard_twice_and_nothing_lost(worl
     """The effect and the leaving are one commit: a copy of the file at any moment has each report in one place."""
     async with receiving(tmp_path, world, "cometapi") as house:
         await running(house, "cometapi", "killed")
-        for number in range(40):
+        for number in range(32):
             await kept_by_an_old_reader(house, "cometapi", "killed", report(f"word {number}"))
         replaying = asyncio.create_task(replay(house))
         seen = set()
@@ -190,8 +190,8 @@ async def test_killed_between_pages_nothing_is_heard_twice_and_nothing_lost(worl
         await replaying
         seen.add(_in_drawer_and_heard(tmp_path / "ledger.db"))
 
-    assert {40} == {in_drawer + heard for in_drawer, heard in seen}
-    assert (0, 40) in seen
+    assert {32} == {in_drawer + heard for in_drawer, heard in seen}
+    assert (0, 32) in seen
 
 
 async def test_a_replayed_success_brings_its_task_to_rest_for_those_who_wait(world: World, tmp_path: Path) -> None:
@@ -218,15 +218,6 @@ async def test_a_page_that_is_none_is_refused_field_by_field(
         answer = await house.http.post("/v1/callbacks/replay", json=fields)
 
     assert (422, next(iter(fields))) == (answer.status_code, answer.json()["errors"][0]["field"])
-
-
-async def test_without_a_key_nobody_replays(world: World, tmp_path: Path) -> None:
-    key = "hl_a-key-for-this-test"
-    async with receiving(tmp_path, world, api={"keys": [key]}) as house:
-        refused = await house.http.post("/v1/callbacks/replay", json={})
-        taken = await house.http.post("/v1/callbacks/replay", json={}, headers={"authorization": f"Bearer {key}"})
-
-    assert (401, 200) == (refused.status_code, taken.status_code)
 
 
 def _in_drawer_and_heard(ledger: Path) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from submitter.providers.base import Trust
 
 KEPT_BYTES = 16 * 1024  # of each
 KEPT_IN_ALL = 1_000
+KEPT_OF_ONE_TASK = 32  # so that the holder of one URL crowds nobody else's out
 
 
 def keep(
@@ -24,16 +25,25 @@ def keep(
     trust: Trust,
     now: Moment,
 ) -> None:
-    """Put one in, and throw the oldest out where there are too many."""
-    cursor = raw.execute(
+    """Put one in, and throw the oldest out where there are too many, of this task or in all."""
+    raw.execute(
         """
         insert into unreadable (provider, external_task_id, heard_at, reason, trust, size, body)
         values (?, ?, ?, ?, ?, ?, ?)
         """,
         (provider, external_task_id, now, reason, trust, len(body), body[:KEPT_BYTES]),
     )
-    latest = cursor.lastrowid or 0
-    raw.execute("delete from unreadable where key <= ?", (latest - KEPT_IN_ALL,))
+    raw.execute(
+        """
+        delete from unreadable where key in (
+            select key from unreadable where external_task_id = ? order by key desc limit -1 offset ?)
+        """,
+        (external_task_id, KEPT_OF_ONE_TASK),
+    )
+    raw.execute(
+        "delete from unreadable where key <= (select key from unreadable order by key desc limit 1 offset ?)",
+        (KEPT_IN_ALL,),
+    )
 
 
 def kept_of(row: sqlite3.Row) -> KeptUnreadable:

@@ -125,10 +125,10 @@ async def test_writes_that_are_large_fill_the_queue_sooner(engine: Engine) -> No
     assert isinstance(outcomes[5], Overloaded)
 
 
-async def drop(ledger: object, body: bytes) -> None:
+async def drop(ledger: object, body: bytes, *, task: str = OURS) -> None:
     """One body for the drawer."""
     await ledger.keep_unreadable(  # type: ignore[attr-defined]
-        provider=PROVIDER, external_task_id=OURS, body=body, reason="not JSON", trust=Trust.TOKEN, now=NOW
+        provider=PROVIDER, external_task_id=task, body=body, reason="not JSON", trust=Trust.TOKEN, now=NOW
     )
 
 
@@ -153,10 +153,20 @@ async def test_of_each_unreadable_body_sixteen_kib_are_kept(engine: Engine) -> N
 async def test_the_latest_thousand_unreadable_bodies_are_kept(engine: Engine) -> None:
     ledger = await engine.ledger()
 
-    await asyncio.gather(*(drop(ledger, b"%d" % number) for number in range(1_007)))
+    await asyncio.gather(*(drop(ledger, b"%d" % number, task=f"t_{number % 40}") for number in range(1_007)))
 
     kept = await engine.run("select body from unreadable order by key")
     assert [b"%d" % number for number in range(7, 1_007)] == [each[0] for each in kept]
+
+
+async def test_of_one_task_the_latest_thirty_two_are_kept_and_no_others_are_pushed_out(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await drop(ledger, b"another's", task="t_another")
+
+    await asyncio.gather(*(drop(ledger, b"%d" % number) for number in range(1_100)))
+
+    kept = await engine.run("select body from unreadable order by key")
+    assert [b"another's", *(b"%d" % number for number in range(1_068, 1_100))] == [each[0] for each in kept]
 
 
 async def test_how_the_sender_was_known_is_kept_with_unreadable_bytes(engine: Engine) -> None:
