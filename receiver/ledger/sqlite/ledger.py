@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -71,6 +72,7 @@ class SqliteLedger:
         await _acquire(lock, path, address=address, lock_wait=lock_wait)
         connection: aiosqlite.Connection | None = None
         try:
+            await asyncio.to_thread(_make_private, path)
             connection = await connect_writer(path)
             await in_thread(connection, lambda raw: migrate_sqlite(raw, now=now))
             await in_thread(connection, sending.sweep_pictures)
@@ -301,6 +303,12 @@ async def _acquire(lock: LedgerLock, path: Path, *, address: str | None, lock_wa
             raise LedgerUnusable(f"{path}: cannot be locked ({error})") from error
         else:
             return
+
+
+def _make_private(path: Path) -> None:
+    """A new file is its owner's alone, and SQLite makes those beside it alike. One that is there stays as it is."""
+    with contextlib.suppress(OSError):  # where it cannot be made, SQLite says why
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 async def _give_up(lock: LedgerLock, connection: aiosqlite.Connection | None) -> None:
