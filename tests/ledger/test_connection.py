@@ -181,13 +181,18 @@ async def test_a_file_may_have_any_name(name: str, tmp_path: Path) -> None:
     assert (tmp_path / name).is_file()
 
 
+def modes_in(folder: Path) -> dict[str, int]:
+    """Who may do what with each file."""
+    return {each.name: stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()}
+
+
 async def test_a_new_ledger_is_its_owners_alone_and_so_is_what_lies_beside_it(
     ledger: SqliteLedger, tmp_path: Path
 ) -> None:
     """Prompts and results are in it, and where no callbacks.secrets is set, what mints callback URLs."""
     await ledger.setting("name", "value")
 
-    modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()}
+    modes = modes_in(tmp_path)
 
     names = ("ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db.lock")
     assert dict.fromkeys(names, 0o600) == modes
