@@ -3,10 +3,14 @@
 import asyncio
 import itertools
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from tests.flows.builders import House, World, path_of, receiving, report
 
+KEPT_BODIES = 32
+KEPT_REPORTS = 256
 SIDES = 50
 
 
@@ -19,6 +23,35 @@ async def leaked(house: House, name: str = "leaked") -> str:
 def different(number: int) -> bytes:
     """A report that no other is like, and of some size."""
     return json.dumps({"task_id": "1", "task_status": f"word {number}", "padding": "x" * 2_000}).encode()
+
+
+def counted(ledger: Path, sql: str) -> int:
+    with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as raw:
+        count: int = raw.execute(sql).fetchone()[0]
+        return count
+
+
+async def test_of_a_thousand_bodies_to_one_url_thirty_two_are_kept_and_all_are_counted(
+    world: World, tmp_path: Path
+) -> None:
+    async with receiving(tmp_path, world, "cometapi") as house:
+        path = await leaked(house)
+        before = sum((await house.task("leaked"))["reports"].values())
+        numbers = iter(range(1_000))
+
+        async def side() -> list[int]:
+            return [(await house.http.post(path, content=different(number))).status_code for number in numbers]
+
+        statuses = await asyncio.gather(*(side() for _ in range(SIDES)))
+        task = await house.task("leaked")
+        of_the_task = "from reports join tasks on reports.task = tasks.key where external_task_id = 'leaked'"
+        rows = counted(tmp_path / "ledger.db", f"select count(*) {of_the_task}")
+        bodies = counted(tmp_path / "ledger.db", f"select count(*) {of_the_task} and length(body) > 0")
+
+    assert [200] * 1_000 == [status for each in statuses for status in each]
+    assert 1_000 == sum(task["reports"].values()) - before
+    assert rows <= KEPT_REPORTS
+    assert bodies <= KEPT_BODIES
 
 
 async def test_fifty_reports_of_one_task_at_once_are_all_acknowledged(world: World, tmp_path: Path) -> None:
