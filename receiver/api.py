@@ -26,6 +26,7 @@ from submitter.request import read_request
 LONGEST_WAIT = 25.0  # seconds: most platforms' proxies cut a request at 30
 LONGEST_TICK = 25.0
 MOST_AT_ONCE = 500
+MOST_REPLAYED = 100  # a page: 16 KiB each at most, and one answer's worth of time
 
 
 def admitted(request: Request) -> Runtime:
@@ -131,6 +132,16 @@ async def tick(request: Request) -> Response:
     runtime = admitted(request)
     seconds = min(_number(request, "seconds", otherwise=8.0), LONGEST_TICK)
     return JSONResponse(await runtime.worker.tick(seconds))
+
+
+async def replay_unreadable(request: Request) -> Response:
+    """POST /v1/callbacks/replay: read a page of what was kept as unreadable again; what came of it, as counts."""
+    runtime = admitted(request)
+    fields = known_fields(await read_fields(request, limit=runtime.config.api.max_body_bytes), "after", "limit")
+    after = _whole(fields, "after", otherwise=0, least=0, most=2**62)
+    limit = _whole(fields, "limit", otherwise=MOST_REPLAYED, least=1, most=MOST_REPLAYED)
+    turn = await runtime.replay.run_once(after=after, limit=limit)
+    return JSONResponse({**turn.counts, "next": turn.next})
 
 
 async def read_submission(request: Request, runtime: Runtime) -> Submission:
@@ -254,3 +265,11 @@ def _number(request: Request, name: str, *, otherwise: float) -> float:
     if not 0 <= number < 2**62:
         raise invalid([FieldProblem(name, "must be a number, 0 or more")])
     return number
+
+
+def _whole(fields: dict[str, Any], name: str, *, otherwise: int, least: int, most: int) -> int:
+    """A field that is a whole number within bounds. Raises Problem 422."""
+    given = fields.get(name, otherwise)
+    if not isinstance(given, int) or isinstance(given, bool) or not least <= given <= most:
+        raise invalid([FieldProblem(name, f"must be a whole number from {least} to {most}")])
+    return given

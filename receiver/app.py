@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from receiver import api, submissions
 from receiver.callbacks import CallbackEndpoint
+from receiver.flood import tell_ended
 from receiver.ledger.errors import LedgerUnavailable
 from receiver.problems import HANDLED, answer_error, not_acknowledged
 from receiver.runtime import Runtime
@@ -31,6 +32,7 @@ def create_app(runtime: Runtime, *, with_worker: bool = True) -> Starlette:
         try:
             yield
         finally:
+            tell_ended(runtime.inbound.end_all())
             await runtime.aclose()
 
     app = Starlette(
@@ -73,6 +75,7 @@ def _routes(runtime: Runtime) -> list[BaseRoute]:
         Route("/v1/submissions", submissions.open_submission, methods=["POST"]),
         Route("/v1/submissions/{external_task_id}/answer", submissions.hear_answer, methods=["POST"]),
         Route("/v1/submissions/{external_task_id}/refusal", submissions.hear_refusal, methods=["POST"]),
+        Route("/v1/callbacks/replay", api.replay_unreadable, methods=["POST"]),
         Route("/v1/events", api.list_events, methods=["GET"]),
         Route("/v1/tick", api.tick, methods=["GET", "POST"]),
         Route("/livez", live, methods=["GET"]),

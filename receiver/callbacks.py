@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from receiver.bodies import read_body
 from receiver.callback_url import PROBE, token_matches
+from receiver.flood import count_invalid
 from receiver.ledger.base import Heard
 from receiver.ledger.errors import ForeignTask, Unwritable
 from receiver.problems import Problem, not_acknowledged
@@ -47,7 +48,11 @@ class CallbackEndpoint:
             await _answer(send, 200, b'{"verdict":"probe"}')
             return
 
-        decision = await _hear(runtime, provider, external_task_id, _received(scope, runtime, body))
+        try:
+            decision = await _hear(runtime, provider, external_task_id, _received(scope, runtime, body))
+        except BadSignature as error:
+            count_invalid(runtime.inbound, _peer(scope), now=runtime.clock())
+            raise _rejected(401, "bad_signature", str(error), provider, external_task_id) from None
         status, answer = provider.acknowledgement(str(decision.verdict))
         await _answer(send, status, answer)
         self._log.info(
@@ -67,7 +72,7 @@ async def _answer(send: Send, status: int, body: bytes) -> None:
 
 
 def _addressed(scope: Scope, runtime: Runtime) -> tuple[Provider, str]:
-    """Whom the URL's token admits, decided before a byte of the body is read. Raises Problem 404."""
+    """Whom the URL's token admits, decided before a byte of the body is read. Raises Problem 404 or 429."""
     path_params = scope["path_params"]
     named, external_task_id = path_params["provider"], path_params["external_task_id"]
     provider = runtime.providers.get(named)
@@ -75,9 +80,15 @@ def _addressed(scope: Scope, runtime: Runtime) -> tuple[Provider, str]:
         path_params["token"], provider=named, external_task_id=external_task_id, secrets=runtime.callback_secrets
     )
     if provider is None or not is_genuine:
+        count_invalid(runtime.inbound, _peer(scope), now=runtime.clock())
         log.info("callback.unknown", provider=named if provider else None)
         raise Problem(404, "not_found", "no such callback URL")
     return provider, external_task_id
+
+
+def _peer(scope: Scope) -> str | None:
+    client = scope.get("client")
+    return None if client is None else str(client[0])
 
 
 def _received(scope: Scope, runtime: Runtime, body: bytes) -> Received:
@@ -100,8 +111,6 @@ async def _hear(runtime: Runtime, provider: Provider, external_task_id: str, rec
                 body=received.body,
             )
         )
-    except BadSignature as error:
-        raise _rejected(401, "bad_signature", str(error), provider, external_task_id) from None
     except (Unreadable, ForeignTask, Unwritable) as error:
         code = "foreign_task" if isinstance(error, ForeignTask) else "unreadable"
         await runtime.ledger.keep_unreadable(
@@ -109,6 +118,7 @@ async def _hear(runtime: Runtime, provider: Provider, external_task_id: str, rec
             external_task_id=external_task_id,
             body=received.body,
             reason=f"{code}: {error}",
+            trust=provider.trust_of(received, now=now),  # known already: it is verified before anything is read
             now=now,
         )
         detail = FOREIGN if isinstance(error, ForeignTask) else str(error)

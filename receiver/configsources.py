@@ -73,6 +73,9 @@ def _setting(name: str, value: str) -> tuple[str, str]:
     path = name.removeprefix(PREFIX).lower().split("__")
     if path[-1].endswith("_file"):
         return ".".join([*path[:-1], path[-1].removesuffix("_file")]), _content(name, value)
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        # Bytes that are no UTF-8: a secret of them could neither be sent nor mint a URL.
+        raise ConfigError([ConfigProblem(name, "the environment", "is no UTF-8 text: write it anew, or use a file")])
     return ".".join(path), value
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from receiver import lifecycle, schedule, straggler, verdicts
+from receiver.callback_url import without_tokens
 from receiver.ledger.base import Heard, Ledger
 from receiver.ledger.errors import Refusal
 from receiver.schedule import QueryPlan
@@ -83,11 +84,28 @@ class Ingest:
         """The decision on one report. Raises ForeignTask, LedgerUnavailable or Overloaded."""
         await self._turns.take(heard.external_task_id)
         try:
-            [outcome] = await self._ledger.apply([heard], self.judge)
+            [outcome] = await self._ledger.apply([_without_tokens(heard)], self.judge)
         finally:
             self._turns.give_back(heard.external_task_id)
         if isinstance(outcome, Refusal):
             raise outcome
-        if outcome.ask_now or outcome.task.is_at_rest:
-            self._on_work(outcome)
+        self._tell(outcome)
         return outcome
+
+    async def replay(self, key: int, heard: Heard) -> Decision | None:
+        """The same for what was kept as unreadable, which leaves the drawer. None where somebody else was first."""
+        decision = await self._ledger.replay(key, _without_tokens(heard), self.judge)
+        if decision is not None:
+            self._tell(decision)
+        return decision
+
+    def _tell(self, decision: Decision) -> None:
+        if decision.ask_now or decision.task.is_at_rest:
+            self._on_work(decision)
+
+
+def _without_tokens(heard: Heard) -> Heard:
+    """A provider's message may quote the callback URL, and apps are shown the message."""
+    if "callbacks" not in heard.report.message:
+        return heard
+    return replace(heard, report=replace(heard.report, message=without_tokens(heard.report.message)))

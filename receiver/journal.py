@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 
-from receiver.callback_url import mint_callback_url
+from receiver.callback_url import mint_callback_url, without_tokens
 from receiver.ingest import Ingest
 from receiver.inlinepictures import take_out
 from receiver.ledger.base import Heard, Ledger, Opened, OpenedAs, Opening, Pause, Unsent
@@ -30,8 +29,6 @@ log = structlog.get_logger("journal")
 
 SEND_AGAIN = Backoff(first=timedelta(seconds=2), factor=2, longest=timedelta(minutes=2))
 MAX_REASON = 4_000
-# A provider may quote the request that it refuses, and with it the callback URL, which is a secret.
-_CALLBACK_TOKEN = re.compile(r"(/callbacks/[^/\s]+/[^/\s]+/)[A-Za-z0-9_%-]+")
 ACCOUNT_TROUBLE_PAUSES = timedelta(minutes=10)  # arrears are mended by a person, not by trying again
 
 
@@ -221,6 +218,7 @@ class LedgerJournal:
             external_task_id=task.external_task_id,
             body=body,
             reason=f"create answer: {reason}",
+            trust=Trust.QUERIED,
             now=self._clock(),
         )
         await self.unanswered(task, reason)
@@ -228,7 +226,7 @@ class LedgerJournal:
 
 def _told(reason: str) -> str:
     """The reason as it may be kept and shown: without U+0000, bounded, and with no callback URL's token in it."""
-    return _CALLBACK_TOKEN.sub(r"\1…", reason.replace("\x00", "\ufffd"))[:MAX_REASON]
+    return without_tokens(reason.replace("\x00", "\ufffd"))[:MAX_REASON]
 
 
 def _require_slots(account: Account, slots: int) -> None:

@@ -178,6 +178,7 @@ class Poller:
             external_task_id=task.external_task_id,
             body=body,
             reason=f"query answer: {reason}",
+            trust=Trust.QUERIED,
             now=self._clock(),
         )
 

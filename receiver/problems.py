@@ -43,6 +43,7 @@ CODES: Mapping[str, str] = {
     "refused": "The provider said no; its own code and message are in `provider_code` and `provider_message`.",
     "shutting_down": "The receiver is stopping. Not acknowledged: send it again.",
     "task_exists": "The id was submitted before with another request.",
+    "too_many_invalid": "Too many callbacks without valid token or signature came from this address. Valid ones pass.",
     "too_slow": "The body did not arrive in time.",
     "too_large": "The body is longer than the configured limit.",
     "unreadable": "The body is no report of this provider. It was kept to be looked at.",

@@ -12,11 +12,13 @@ import structlog
 from receiver.boot import public_url_of, sqlite_path
 from receiver.config import Config
 from receiver.deadlines import Deadlines
+from receiver.inbound import InboundLimits
 from receiver.ingest import Ingest, LedgerJudge
 from receiver.journal import Account, LedgerJournal
 from receiver.ledger.base import OpenedAs
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.poller import Poller
+from receiver.replay import Replay, accounts_of
 from receiver.schedule import QueryPlan
 from receiver.sender import Sender
 from receiver.task import Decision, Rules
@@ -44,6 +46,7 @@ class Runtime:
         self.ledger = ledger
         self.callback_secrets = callback_secrets
         self.waiting = Waiting()
+        self.inbound = InboundLimits()
         self.is_stopping = False
         plan = query_plan(config)
         self.providers: Mapping[str, Provider] = {
@@ -64,6 +67,7 @@ class Runtime:
             clock=clock,
             on_queued=self.wake_worker,
         )
+        self.replay = Replay(ledger, self.ingest, accounts_of(config.providers), clock=clock)
         self.submitter = Submitter(config.providers, journal=self.journal, clock=clock)
         self.pollers = {
             name: Poller(ledger, self.ingest, client, budget_per_minute=config.polling.budget_per_minute, clock=clock)

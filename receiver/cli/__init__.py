@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from receiver.cli import configuring, playing, serving, submitting, tasks
+from receiver.cli import callbacks, configuring, playing, serving, submitting, tasks
 from receiver.cli.output import out, run_safely
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("serve")(serving.serve)
 app.command("tick")(serving.tick)
 app.command("submit")(submitting.submit)
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(callbacks.app, name="callbacks")
 app.add_typer(configuring.app, name="config")
 app.command("migrate")(configuring.migrate)
 app.command("sandbox")(playing.sandbox)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 from rich.table import Table
 
 from receiver.api import history_json
-from receiver.boot import sqlite_path
 from receiver.cli.desk import ask, desk
 from receiver.cli.options import ConfigOption, JsonOption, load
 from receiver.cli.output import MISUSED, CommandError, out, print_json
+from receiver.cli.reading import read
 from receiver.config import Config
 from receiver.ledger.base import Query
 from receiver.ledger.errors import UnknownTask
@@ -23,7 +22,6 @@ from receiver.task import SettledBy, Task, TaskState
 from receiver.taskjson import record_json, task_json
 from submitter.moments import iso
 
-T = TypeVar("T")
 COLOURS = {"succeeded": "green", "failed": "red", "refused": "red", "expired": "yellow", "pending": "dim"}
 
 app = typer.Typer(help="Look at tasks, and decide what only a person can.", no_args_is_help=True)
@@ -45,7 +43,7 @@ def list_tasks(
     settings = load(context, config)
     query = Query(state=state, provider=provider, settled_by=settled_by, after=after, limit=limit)
     try:
-        page = asyncio.run(_read(settings, lambda reader: reader.tasks(query)))
+        page = read(settings, lambda reader: reader.tasks(query))
     except ValueError as error:
         raise CommandError(str(error), code=MISUSED) from None
     tasks = [record.task for record in page.records]
@@ -73,7 +71,7 @@ def show(
             raise UnknownTask(external_task_id)
         return {"task": record_json(record), "history": history_json(history)}
 
-    shown = asyncio.run(_read(settings, look))
+    shown = read(settings, look)
     if as_json:
         print_json(shown)
         return
@@ -139,14 +137,6 @@ def _decide(config: Config, external_task_id: str, what: str, *, as_json: bool, 
         print_json(task)
     else:
         _print_task(task)
-
-
-async def _read(config: Config, look: Callable[[SqliteReader], Awaitable[T]]) -> T:
-    reader = await SqliteReader.open(sqlite_path(config))
-    try:
-        return await look(reader)
-    finally:
-        await reader.aclose()
 
 
 def _table(tasks: list[Task]) -> Table:

@@ -160,6 +160,30 @@ class History:
     deliveries: Sequence[Mapping[str, Any]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptUnreadable:
+    """Bytes that nobody could read, how their sender was known, and why not. `body` may be the beginning only."""
+
+    key: int
+    provider: str
+    external_task_id: str
+    heard_at: Moment
+    trust: Trust
+    reason: str
+    size: int
+    body: bytes
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether more came than was kept: then it can be looked at, and not read again."""
+        return self.size > len(self.body)
+
+    @property
+    def is_callback(self) -> bool:
+        """Whether somebody told us, as against an answer to our own question."""
+        return self.trust is not Trust.QUERIED
+
+
 class Judge(Protocol):
     """What the ledger asks while it holds the transaction. Pure."""
 
@@ -236,9 +260,21 @@ class Ledger(Protocol):
         """A person gives the task up. Raises UnknownTask; a task at rest is left as it is."""
 
     async def keep_unreadable(
-        self, *, provider: str, external_task_id: str, body: bytes, reason: str, now: Moment
+        self, *, provider: str, external_task_id: str, body: bytes, reason: str, trust: Trust, now: Moment
     ) -> None:
-        """Keep bytes that nobody could read: 16 KiB of each, the latest thousand."""
+        """Keep bytes that nobody could read: 16 KiB of each, the latest 32 of a task and thousand in all."""
+
+    async def unreadable(self, after: int, *, limit: int) -> list[KeptUnreadable]:
+        """What is kept of it, with greater keys than `after`, in the order it came."""
+
+    async def replay(self, key: int, heard: Heard, judge: Judge) -> Decision | None:
+        """As `apply` for one kept unreadable, which goes with its effect, in one commit. None where it is gone.
+
+        Raises ForeignTask and Unwritable: then it stays.
+        """
+
+    async def give_reasons(self, reasons: Mapping[int, str]) -> None:
+        """Say anew why these kept bytes cannot be read."""
 
     async def record(self, external_task_id: str) -> Record | None:
         """One task."""

@@ -92,6 +92,12 @@ class Provider(Protocol):
     def read_callback(self, received: Received, *, now: Moment) -> tuple[StatusReport, Trust]:
         """The report in a callback and how far to trust it. Raises Unreadable or BadSignature."""
 
+    def trust_of(self, received: Received, *, now: Moment) -> Trust:
+        """How far to trust a callback, whatever it says. Raises BadSignature."""
+
+    def read_report(self, body: bytes) -> StatusReport:
+        """The report in a callback's body, whoever sent it. Raises Unreadable."""
+
     def acknowledgement(self, verdict: str) -> tuple[int, bytes]:
         """The status and body that tell this provider that we understood."""
 

@@ -103,18 +103,10 @@ class KlingFamily:
 
     def read_callback(self, received: Received, *, now: Moment) -> tuple[StatusReport, Trust]:
         """The report of a callback. Raises BadSignature before anything is read, or Unreadable."""
-        trust = self._trust(received, now=now)
-        return read_task(parse(received.body), provider=self.name), trust
+        trust = self.trust_of(received, now=now)
+        return self.read_report(received.body), trust
 
-    def acknowledgement(self, verdict: str) -> tuple[int, bytes]:
-        """200 and the verdict: this family looks at the status alone (wire.md §4)."""
-        return 200, _said(verdict)
-
-    def handshake(self, received: Received) -> bytes | None:  # noqa: ARG002 - the protocol's shape
-        """None: this family registers no callback address."""
-        return None
-
-    def _trust(self, received: Received, *, now: Moment) -> Trust:
+    def trust_of(self, received: Received, *, now: Moment) -> Trust:
         """Whether callbacks of this generation are signed is nowhere said, so a missing signature is no forgery."""
         secrets = [secret.get_secret_value() for secret in self.settings.webhook_secrets]
         is_signed = "webhook-signature" in received.headers
@@ -124,6 +116,18 @@ class KlingFamily:
         if self.settings.require_signature:
             raise BadSignature("this account takes signed callbacks only, and this one has no signature")
         return Trust.TOKEN
+
+    def read_report(self, body: bytes) -> StatusReport:
+        """A task object in any of the family's shapes. Raises Unreadable."""
+        return read_task(parse(body), provider=self.name)
+
+    def acknowledgement(self, verdict: str) -> tuple[int, bytes]:
+        """200 and the verdict: this family looks at the status alone (wire.md §4)."""
+        return 200, _said(verdict)
+
+    def handshake(self, received: Received) -> bytes | None:  # noqa: ARG002 - the protocol's shape
+        """None: this family registers no callback address."""
+        return None
 
     def _path(self, endpoint: Endpoint) -> str:
         return f"{self.prefix}/v1/images/{endpoint}"

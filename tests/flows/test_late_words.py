@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from receiver.callback_url import mint_callback_url
-from receiver.ledger.sqlite.hearing import KEPT_REPORTS
+from receiver.ledger.sqlite.links import KEPT_REPORTS
 from submitter import HttpJournal, JournalError, OmniImageRequest, ProviderSettings, Submitter, TaskKey
 from submitter.journal import FENCE_HEADER
-from tests.flows.builders import Json, World, path_of, receiving
+from tests.flows.builders import Json, World, path_of, receiving, report
 
 OPENING: Json = {
     "provider": "cometapi",
@@ -81,15 +81,30 @@ async def test_a_token_that_a_provider_quotes_is_kept_out_of_the_message(world: 
     assert "\x00" not in task["message"]
 
 
+async def test_a_token_quoted_in_a_callbacks_message_is_kept_out_of_the_task(world: World, tmp_path: Path) -> None:
+    async with receiving(tmp_path, world, "cometapi") as house:
+        url = house.runtime.journal.callback_url("cometapi", "quoting")
+        await house.http.post(path_of(url), content=report("failed", task_status_msg=f"cannot reach {url}"))
+        shown = [await house.task("quoting"), await house.history("quoting"), await house.told("quoting")]
+
+    assert "cannot reach" in shown[0]["message"]
+    assert url.rpartition("/")[2] not in json.dumps(shown)
+
+
 async def test_of_one_task_only_so_many_reports_are_kept_and_all_are_counted(world: World, tmp_path: Path) -> None:
     async with receiving(tmp_path, world, "cometapi") as house:
         secret = house.runtime.callback_secrets[0]
         url = mint_callback_url(house.url, provider="cometapi", external_task_id="flooded", secret=secret)
         bodies = [json.dumps({"task_id": "1", "task_status": f"word {number}"}) for number in range(KEPT_REPORTS + 44)]
-        answers = await asyncio.gather(*(house.http.post(path_of(url), content=body) for body in bodies))
+        told = iter(bodies)
+
+        async def side() -> list[int]:
+            return [(await house.http.post(path_of(url), content=body)).status_code for body in told]
+
+        statuses = await asyncio.gather(*(side() for _ in range(30)))
         task, history = await house.task("flooded"), await house.history("flooded")
 
-    assert {200} == {answer.status_code for answer in answers}
+    assert [200] * len(bodies) == [status for each in statuses for status in each]
     assert KEPT_REPORTS == len(history["reports"])
     assert KEPT_REPORTS + 44 == sum(task["reports"].values())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import tomllib
@@ -18,6 +19,7 @@ from pydantic import BaseModel
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from receiver.boot import not_acted_on, problems_at_boot, public_url_of, require_bootable, sqlite_path
+from receiver.callback_url import mint_callback_url, token_matches
 from receiver.cli import main
 from receiver.config import Config, load_config
 from receiver.configerrors import ConfigError
@@ -204,6 +206,23 @@ def test_a_file_that_cannot_be_read_is_named_with_its_variable(content: bytes | 
 
     assert "HOOKLEDGER_API__KEYS_FILE" in words
     assert "secret cannot be read" in words
+
+
+@pytest.mark.parametrize("name", ["HOOKLEDGER_CALLBACKS__SECRETS", "HOOKLEDGER_API__KEYS", "HOOKLEDGER_PUBLIC_URL"])
+def test_a_variable_whose_bytes_are_no_text_is_refused_by_name_and_not_shown(name: str) -> None:
+    """Python hands such bytes on as half surrogates: every callback would have stumbled over such a secret."""
+    words = refusal(**{name: os.fsdecode(b"some-secret-text\xff")})
+
+    assert f"{name} (from the environment): is no UTF-8 text" in words
+    assert "some-secret-text" not in words
+
+
+def test_a_secret_may_be_any_text() -> None:
+    loaded = load_config(environment={"HOOKLEDGER_CALLBACKS__SECRETS": "ключ от всех обратных вызовов 🗝"})
+    [secret] = (each.get_secret_value() for each in loaded.callbacks.secrets)
+    url = mint_callback_url("http://h", provider="cometapi", external_task_id="t_1", secret=secret)
+
+    assert token_matches(url.rpartition("/")[2], provider="cometapi", external_task_id="t_1", secrets=[secret])
 
 
 def test_a_platforms_port_is_listened_on_from_outside() -> None:

@@ -1,16 +1,20 @@
-"""docs/guarantees.md names tests: each is where it says, and each promise names at least one."""
+"""docs/guarantees.md and SECURITY.md name tests: each is where they say, and each promise names at least one."""
 
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+THREATS = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 
 
-def test_every_test_that_the_page_names_is_there() -> None:
+@pytest.mark.parametrize("page", [PAGE, THREATS], ids=["guarantees", "threats"])
+def test_every_test_that_the_page_names_is_there(page: str) -> None:
     missing = [
         f"{file}: {name}"
-        for file, names in re.findall(r"^- `(tests/[\w/]+\.py)`:((?:.|\n  )*)", PAGE, flags=re.MULTILINE)
+        for file, names in re.findall(r"^- `(tests/[\w/]+\.py)`:((?:.|\n  )*)", page, flags=re.MULTILINE)
         for name in re.findall(r"`(test_\w+)`", names)
         if f"def {name}(" not in (ROOT / file).read_text(encoding="utf-8")
     ]
@@ -40,3 +44,10 @@ def test_every_promise_has_scenarios_that_show_it() -> None:
     shown = re.findall(r"^\| .* \| `test_.*` \| ([\d, ]+) \|$", PAGE, flags=re.MULTILINE)
 
     assert set("12345678") == {number for numbers in shown for number in numbers.split(", ")}
+
+
+def test_every_threat_names_a_test() -> None:
+    threats = re.split(r"^## ", THREATS, flags=re.MULTILINE)[2:]
+
+    assert 11 == len(threats)
+    assert [] == [threat.splitlines()[0] for threat in threats if "`tests/" not in threat]

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import re
 import sqlite3
+import stat
 import threading
 from collections.abc import AsyncIterator
 from importlib import resources
@@ -178,6 +179,34 @@ async def test_a_file_may_have_any_name(name: str, tmp_path: Path) -> None:
 
     assert 1 == len(page.records)
     assert (tmp_path / name).is_file()
+
+
+def modes_in(folder: Path) -> dict[str, int]:
+    """Who may do what with each file."""
+    return {each.name: stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()}
+
+
+async def test_a_new_ledger_is_its_owners_alone_and_so_is_what_lies_beside_it(
+    ledger: SqliteLedger, tmp_path: Path
+) -> None:
+    """Prompts and results are in it, and where no callbacks.secrets is set, what mints callback URLs."""
+    await ledger.setting("name", "value")
+
+    modes = modes_in(tmp_path)
+
+    names = ("ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db.lock")
+    assert dict.fromkeys(names, 0o600) == modes
+
+
+async def test_the_mode_of_a_ledger_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.touch(0o640)
+    path.chmod(0o640)
+
+    opened = await SqliteLedger.open(path, now=NOW)
+    await opened.aclose()
+
+    assert 0o640 == stat.S_IMODE(path.stat().st_mode)
 
 
 async def test_what_is_no_database_is_said_to_be_none_and_leaves_nothing_open(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from receiver.ledger.errors import LedgerOutdated, LedgerUnusable
 from receiver.ledger.migrate import Migration, migrate_sqlite, migrations, require_current
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.ledger.sqlite.reader import SqliteReader
+from submitter.providers.base import Trust
 from tests.ledger.builders import NOW, SUBMITTED, callback, hear
 
 FIRST = migrations("sqlite")[0]
@@ -163,6 +164,42 @@ async def test_opening_migrates_and_keeps_what_is_there(path: Path, raw: sqlite3
 
     assert [(1,)] == raw.execute("select count(*) from tasks").fetchall()
     assert [(len(migrations("sqlite")),)] == raw.execute("select count(*) from migrations").fetchall()
+
+
+def migrate_to_the_first(raw: sqlite3.Connection) -> None:
+    """The database as the first version made it."""
+    migrate_sqlite(raw, now=NOW)
+    for name in tables(raw) - {"migrations"}:
+        raw.execute(f"drop table {name}")
+    raw.execute("delete from migrations where number > 1")
+    raw.executescript(FIRST.sql)
+
+
+async def test_a_ledger_of_the_first_version_is_migrated_at_start_with_all_that_is_in_it(
+    path: Path, raw: sqlite3.Connection
+) -> None:
+    """What was kept as unreadable is trusted no more than its URL's token, and answers are told by their reasons."""
+    migrate_to_the_first(raw)
+    columns = "provider, external_task_id, heard_at, reason, size, body"
+    kept = [("unreadable: no task_status",), ("create answer: not JSON",), ("query answer: not JSON",)]
+    raw.executemany(f"insert into unreadable ({columns}) values ('cometapi', 't_1', 7, ?, 2, x'7b7d')", kept)
+    raw.execute(
+        """
+        insert into tasks (external_task_id, provider, state, version, created_at, deadline_at)
+        values ('t_1', 'cometapi', 'submitted', 1, 0, 0)
+        """
+    )
+
+    opened = await SqliteLedger.open(path, now=NOW)
+    task, drawer = await opened.record("t_1"), await opened.unreadable(0, limit=10)
+    await opened.aclose()
+
+    assert task is not None
+    assert [Trust.TOKEN, Trust.QUERIED, Trust.QUERIED] == [each.trust for each in drawer]
+    assert {(7, 2, b"{}")} == {(each.heard_at, each.size, each.body) for each in drawer}
+    assert [each.name for each in migrations("sqlite")] == [
+        row[0] for row in raw.execute("select name from migrations order by number")
+    ]
 
 
 @pytest.mark.parametrize(

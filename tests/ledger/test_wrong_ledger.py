@@ -270,13 +270,27 @@ class ThrowsPicturesAwayEarly(Meddler):
 
 
 class KeepsEverythingUnreadable(Meddler):
-    async def keep_unreadable(
-        self, *, provider: str, external_task_id: str, body: bytes, reason: str, now: Moment
-    ) -> None:
-        await super().keep_unreadable(
-            provider=provider, external_task_id=external_task_id, body=body, reason=reason, now=now
-        )
+    async def keep_unreadable(self, *, body: bytes, **kept: Any) -> None:
+        await super().keep_unreadable(body=body, **kept)
         await self.meddle(f"update unreadable set body = x'{body[:20_000].hex()}', key = -key where key > 0")
+
+
+class ReplaysInTwoCommits(SqliteLedger):
+    """The effect first, and the drawer whenever there is time."""
+
+    async def replay(self, key: int, heard: Heard, judge: Judge) -> Decision | None:
+        [outcome] = await self.apply([heard], judge)
+        if isinstance(outcome, Refusal):
+            raise outcome
+        return outcome
+
+
+class ReplaysWithoutLooking(SqliteLedger):
+    """Whether it is in the drawer still or not."""
+
+    async def replay(self, key: int, heard: Heard, judge: Judge) -> Any:
+        decision = await super().replay(key, heard, judge)
+        return decision or (await self.apply([heard], judge))[0]
 
 
 class ExpiresEarly(SqliteLedger):
@@ -340,6 +354,8 @@ CAUGHT_BY: list[tuple[type[SqliteLedger], str]] = [
     (ThrowsPicturesAwayEarly, "test_inline_pictures_are_kept_until_the_create_is_answered"),
     (KeepsEverythingUnreadable, "test_of_each_unreadable_body_sixteen_kib_are_kept"),
     (KeepsEverythingUnreadable, "test_the_latest_thousand_unreadable_bodies_are_kept"),
+    (ReplaysInTwoCommits, "test_what_is_replayed_leaves_the_drawer_with_its_effect"),
+    (ReplaysWithoutLooking, "test_what_has_left_the_drawer_is_not_heard_again"),
     (ExpiresEarly, "test_a_silent_task_expires_at_its_deadline_and_not_before"),
 ]
 

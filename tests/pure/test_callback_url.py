@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.callback_url import mint_callback_url, token_matches
+from receiver.callback_url import mint_callback_url, token_matches, without_tokens
 from tests.pure.builders import OURS
 
 SECRET = "a secret of the receiver's own, long"
@@ -68,3 +68,33 @@ def test_a_token_is_matched_whole_and_to_the_letter(change: object) -> None:
 @given(token=ANY_TEXT, provider=ANY_TEXT, external_task_id=ANY_TEXT)
 def test_any_text_at_all_is_only_no_match(token: str, provider: str, external_task_id: str) -> None:
     assert not token_matches(token, provider=provider, external_task_id=external_task_id, secrets=[SECRET])
+
+
+@pytest.mark.parametrize(
+    "quote",
+    [
+        "see {}",
+        "{}.",
+        '{{"callback_url":"{}"}}',
+        "{} and {}",
+    ],
+)
+@pytest.mark.parametrize("slash", ["/", "\\/", "%2F", "%2f"])
+def test_the_token_of_a_quoted_url_is_left_out(quote: str, slash: str) -> None:
+    url = mint_callback_url("https://h/base", provider="cometapi", external_task_id=OURS, secret=SECRET)
+
+    told = without_tokens(quote.format(*[url.replace("/", slash)] * 2))
+
+    assert quote.format(*[(url.removesuffix(_token()) + "…").replace("/", slash)] * 2) == told
+
+
+@given(text=ANY_TEXT)
+def test_other_text_is_told_as_it_is(text: str) -> None:
+    assert text == without_tokens(text)
+
+
+def test_a_long_text_of_half_urls_is_read_in_one_go() -> None:
+    """Nothing that a sender can write makes the search start over."""
+    text = "callbacks/a/" * 20_000
+
+    assert 10_000 == without_tokens(text).count("…")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from submitter.errors import Unreadable
 from submitter.moments import Moment
 from submitter.providers import Trust
 from submitter.signatures import BadSignature, key_of, sign, verify
@@ -50,6 +51,30 @@ def test_a_timestamp_further_away_is_not(away: int) -> None:
         verify([SECRET], HEADERS, BODY, now=SENT + away)
 
 
+@pytest.mark.parametrize("into_the_second", [0, 1, 999])
+def test_the_boundary_is_counted_from_the_second_that_was_signed(into_the_second: int) -> None:
+    """The timestamp has whole seconds and this clock milliseconds: none of them is rounded in the sender's favour."""
+    late = SENT + 300_000 + into_the_second
+
+    try:
+        verify([SECRET], HEADERS, BODY, now=late)
+    except BadSignature:
+        is_now = False
+    else:
+        is_now = True
+
+    assert (into_the_second == 0) == is_now
+
+
+@pytest.mark.parametrize("prefixed", [[True, False], [False, True]])
+def test_a_secret_is_the_same_with_and_without_its_prefix(prefixed: list[bool]) -> None:
+    signing, verifying = (SECRET if each else SECRET.removeprefix("whsec_") for each in prefixed)
+    signature = sign(signing, message_id="9876543210", sent_at=SENT, body=BODY)
+
+    assert HEADERS["webhook-signature"] == signature
+    assert verify([verifying], HEADERS, BODY, now=SENT) is None
+
+
 @pytest.mark.parametrize("secrets", [[SECRET, OTHER], [OTHER, SECRET]])
 def test_during_a_rotation_either_secret_is_valid(secrets: list[str]) -> None:
     assert verify(secrets, HEADERS, BODY, now=SENT) is None
@@ -62,6 +87,42 @@ def test_any_signature_of_the_list_may_match(listed: str) -> None:
     headers = HEADERS | {"webhook-signature": listed.format(HEADERS["webhook-signature"])}
 
     assert verify([SECRET], headers, BODY, now=SENT) is None
+
+
+@pytest.mark.parametrize(("place", "is_read"), [(1, True), (16, True), (17, False), (5_000, False)])
+def test_of_an_endless_list_the_first_sixteen_are_read(place: int, is_read: bool) -> None:
+    listed = " ".join([*["v1,AAAA"] * (place - 1), HEADERS["webhook-signature"]])
+
+    try:
+        verify([SECRET], HEADERS | {"webhook-signature": listed}, BODY, now=SENT)
+    except BadSignature:
+        matched = False
+    else:
+        matched = True
+
+    assert is_read == matched
+
+
+@pytest.mark.parametrize("message_id", ["msg.with.dots", ".", "msg_é", "a b", "消息", "\ud800"])
+def test_a_message_id_may_be_any_text(message_id: str) -> None:
+    signature = sign(SECRET, message_id=message_id, sent_at=SENT, body=BODY)
+    headers = {"webhook-id": message_id, "webhook-timestamp": str(SENT // 1000), "webhook-signature": signature}
+
+    assert verify([SECRET], headers, BODY, now=SENT) is None
+    with pytest.raises(BadSignature):
+        verify([SECRET], headers | {"webhook-id": message_id + "."}, BODY, now=SENT)
+
+
+def test_dots_moved_from_the_id_to_the_body_give_bytes_that_are_no_report() -> None:
+    """`id.timestamp.body` can be cut elsewhere where an id has dots: what then is the body begins with a number."""
+    seconds = SENT // 1000
+    signature = sign(SECRET, message_id=f"msg.{seconds}", sent_at=SENT + 1000, body=BODY)
+    headers = {"webhook-id": "msg", "webhook-timestamp": str(seconds), "webhook-signature": signature}
+    cut = f"{seconds + 1}.".encode() + BODY
+
+    assert verify([SECRET], headers, cut, now=SENT) is None
+    with pytest.raises(Unreadable):
+        _kling().read_callback(received(cut, headers), now=SENT)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +169,7 @@ def test_without_the_secret_nothing_verifies(secrets: list[str]) -> None:
 
 @given(
     headers=st.dictionaries(st.sampled_from([*HEADERS]), ANY_TEXT | st.sampled_from([*HEADERS.values()])),
-    body=st.binary(max_size=40),
+    body=st.binary(max_size=40) | st.just(BODY),
 )
 def test_any_headers_and_any_bytes_give_none_or_bad_signature(headers: dict[str, str], body: bytes) -> None:
     try:
@@ -119,7 +180,20 @@ def test_any_headers_and_any_bytes_give_none_or_bad_signature(headers: dict[str,
     assert outcome is None
 
 
-@given(secret=KEYS, message_id=st.text("abc0129_-", min_size=1), body=st.text(), seconds=st.integers(0, 2**32))
+@given(listed=st.binary(max_size=60), timestamp=st.binary(max_size=14), message_id=st.binary(max_size=20))
+def test_any_header_bytes_give_none_or_bad_signature(listed: bytes, timestamp: bytes, message_id: bytes) -> None:
+    """As a server hands them on: each byte is a character."""
+    headers = {
+        "webhook-id": message_id.decode("latin-1"),
+        "webhook-timestamp": timestamp.decode("latin-1"),
+        "webhook-signature": "v1," + listed.decode("latin-1"),
+    }
+    for changed in (headers, headers | {"webhook-timestamp": HEADERS["webhook-timestamp"]}):
+        with pytest.raises(BadSignature):
+            verify([SECRET, OTHER], changed, BODY, now=SENT)
+
+
+@given(secret=KEYS, message_id=st.text("abc0129_-.", min_size=1), body=st.text(), seconds=st.integers(0, 2**32))
 def test_the_reference_library_signs_alike(secret: str, message_id: str, body: str, seconds: int) -> None:
     theirs = Webhook(secret).sign(message_id, datetime.fromtimestamp(seconds, UTC), body)
 
@@ -128,7 +202,7 @@ def test_the_reference_library_signs_alike(secret: str, message_id: str, body: s
     assert theirs == ours
 
 
-@given(secret=KEYS, message_id=st.text("abc0129_-", min_size=1), body=st.text(), seconds=st.integers(0, 2**32))
+@given(secret=KEYS, message_id=st.text("abc0129_-.é", min_size=1), body=st.text(), seconds=st.integers(0, 2**32))
 def test_what_the_reference_library_signs_verifies_here(secret: str, message_id: str, body: str, seconds: int) -> None:
     theirs = Webhook(secret).sign(message_id, datetime.fromtimestamp(seconds, UTC), body)
     headers = {"webhook-id": message_id, "webhook-timestamp": str(seconds), "webhook-signature": theirs}
@@ -147,7 +221,10 @@ def test_what_is_signed_here_verifies_in_the_reference_library() -> None:
         Webhook(OTHER).verify('{"a":"é"}', headers)
 
 
-@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_é", "whsec_a", "whsec_not base64!", "plain text"])
+@pytest.mark.parametrize(
+    "secret",
+    ["", "whsec_", "whsec_é", "whsec_a", "whsec_not base64!", "plain text", "пароль", "whsec_\ud800", "WHSEC_AAAA"],
+)
 def test_a_secret_that_is_no_base64_is_refused_in_words(secret: str) -> None:
     with pytest.raises(ValueError, match="whsec_"):
         key_of(secret)

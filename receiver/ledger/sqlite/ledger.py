@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -18,6 +19,7 @@ from receiver.ledger.base import (
     Heard,
     History,
     Judge,
+    KeptUnreadable,
     Lane,
     Opened,
     Opening,
@@ -29,7 +31,7 @@ from receiver.ledger.base import (
 )
 from receiver.ledger.errors import LedgerLocked, LedgerUnusable, Refusal, Unwritable
 from receiver.ledger.migrate import migrate_sqlite
-from receiver.ledger.sqlite import claiming, sending, unreadable
+from receiver.ledger.sqlite import claiming, replaying, sending, unreadable
 from receiver.ledger.sqlite.connection import connect_reader, connect_writer, in_thread
 from receiver.ledger.sqlite.hearing import Hear
 from receiver.ledger.sqlite.lock import LedgerLock
@@ -39,6 +41,7 @@ from receiver.lifecycle import HELD_FOR
 from receiver.straggler import Outcome
 from receiver.task import Decision, Record, Task
 from submitter.moments import Moment, millis
+from submitter.providers.base import Trust
 
 T = TypeVar("T")
 log = structlog.get_logger("ledger")
@@ -69,6 +72,7 @@ class SqliteLedger:
         await _acquire(lock, path, address=address, lock_wait=lock_wait)
         connection: aiosqlite.Connection | None = None
         try:
+            await asyncio.to_thread(_make_private, path)
             connection = await connect_writer(path)
             await in_thread(connection, lambda raw: migrate_sqlite(raw, now=now))
             await in_thread(connection, sending.sweep_pictures)
@@ -186,15 +190,36 @@ class SqliteLedger:
         return await self._write(lambda raw: sending.abandon(raw, external_task_id, now=now))
 
     async def keep_unreadable(
-        self, *, provider: str, external_task_id: str, body: bytes, reason: str, now: Moment
+        self, *, provider: str, external_task_id: str, body: bytes, reason: str, trust: Trust, now: Moment
     ) -> None:
         """As Ledger.keep_unreadable."""
         await self._write(
             lambda raw: unreadable.keep(
-                raw, provider=provider, external_task_id=external_task_id, body=body, reason=reason, now=now
+                raw,
+                provider=provider,
+                external_task_id=external_task_id,
+                body=body,
+                reason=reason,
+                trust=trust,
+                now=now,
             ),
             size=len(body),
         )
+
+    async def unreadable(self, after: int, *, limit: int) -> list[KeptUnreadable]:
+        """As Ledger.unreadable."""
+        return await self._reader.unreadable(after, limit=limit)
+
+    async def replay(self, key: int, heard: Heard, judge: Judge) -> Decision | None:
+        """As Ledger.replay."""
+        try:
+            return await self._write(lambda raw: replaying.replay(raw, key, heard, judge), size=len(heard.body))
+        except (sqlite3.Error, ValueError, OverflowError) as error:
+            raise _unwritable(error) from error
+
+    async def give_reasons(self, reasons: Mapping[int, str]) -> None:
+        """As Ledger.give_reasons."""
+        await self._write(lambda raw: unreadable.give_reasons(raw, reasons))
 
     async def record(self, external_task_id: str) -> Record | None:
         """As Ledger.record."""
@@ -249,7 +274,11 @@ async def _judged(future: asyncio.Future[Decision | Refusal]) -> Decision | Refu
     try:
         return await future
     except (sqlite3.Error, ValueError, OverflowError) as error:
-        return Unwritable(f"{type(error).__name__}: {error}")
+        return _unwritable(error)
+
+
+def _unwritable(error: Exception) -> Unwritable:
+    return Unwritable(f"{type(error).__name__}: {error}")
 
 
 def _tasks_in(outcome: object) -> list[Task]:
@@ -278,6 +307,12 @@ async def _acquire(lock: LedgerLock, path: Path, *, address: str | None, lock_wa
             raise LedgerUnusable(f"{path}: cannot be locked ({error})") from error
         else:
             return
+
+
+def _make_private(path: Path) -> None:
+    """A new file is its owner's alone, and SQLite makes those beside it alike. One that is there stays as it is."""
+    with contextlib.suppress(OSError):  # where it cannot be made, SQLite says why
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 async def _give_up(lock: LedgerLock, connection: aiosqlite.Connection | None) -> None:

@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from receiver.ledger.base import History, HistoryReport, Page, Query, StoredEvent
+from receiver.ledger.base import History, HistoryReport, KeptUnreadable, Page, Query, StoredEvent
 from receiver.ledger.errors import LedgerUnavailable, LedgerUnusable
 from receiver.ledger.migrate import require_current
 from receiver.ledger.sqlite.connection import connect_reader, in_thread, is_store_trouble
 from receiver.ledger.sqlite.rows import ROW, RUNNING, event_of, record_of
+from receiver.ledger.sqlite.unreadable import kept_of
 from receiver.lifecycle import HELD_FOR
 from receiver.task import Record, Source, Verdict
 from submitter.moments import Moment, iso, iso_or_none, millis
@@ -86,6 +87,18 @@ class SqliteReader:
             "select * from events where position > ? order by position limit ?", position, min(max(limit, 1), MAX_LIMIT)
         )
         return [event_of(row) for row in rows]
+
+    async def unreadable(self, after: int, *, limit: int) -> list[KeptUnreadable]:
+        """What nobody could read, in the order it came, with greater keys than `after`."""
+        rows = await self._all(
+            "select * from unreadable where key > ? order by key limit ?", after, min(max(limit, 1), MAX_LIMIT)
+        )
+        return [kept_of(row) for row in rows]
+
+    async def kept_unreadable(self, key: int) -> KeptUnreadable | None:
+        """One of them."""
+        row = await self._one("select * from unreadable where key = ?", key)
+        return None if row is None else kept_of(row)
 
     async def next_send_at(self, provider: str) -> Moment | None:
         """When the first unsent task of this account may leave."""

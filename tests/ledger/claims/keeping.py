@@ -7,8 +7,9 @@ import contextlib
 
 import pytest
 
-from receiver.ledger.errors import LedgerUnavailable, Overloaded, UnknownTask, Unwritable
+from receiver.ledger.errors import ForeignTask, LedgerUnavailable, Overloaded, UnknownTask, Unwritable
 from receiver.task import Decision, TaskState, Verdict
+from submitter.providers.base import Trust
 from tests.ledger.builders import (
     JUDGE,
     NOW,
@@ -124,10 +125,10 @@ async def test_writes_that_are_large_fill_the_queue_sooner(engine: Engine) -> No
     assert isinstance(outcomes[5], Overloaded)
 
 
-async def drop(ledger: object, body: bytes) -> None:
+async def drop(ledger: object, body: bytes, *, task: str = OURS) -> None:
     """One body for the drawer."""
     await ledger.keep_unreadable(  # type: ignore[attr-defined]
-        provider=PROVIDER, external_task_id=OURS, body=body, reason="not JSON", now=NOW
+        provider=PROVIDER, external_task_id=task, body=body, reason="not JSON", trust=Trust.TOKEN, now=NOW
     )
 
 
@@ -152,10 +153,101 @@ async def test_of_each_unreadable_body_sixteen_kib_are_kept(engine: Engine) -> N
 async def test_the_latest_thousand_unreadable_bodies_are_kept(engine: Engine) -> None:
     ledger = await engine.ledger()
 
-    await asyncio.gather(*(drop(ledger, b"%d" % number) for number in range(1_007)))
+    await asyncio.gather(*(drop(ledger, b"%d" % number, task=f"t_{number % 40}") for number in range(1_007)))
 
     kept = await engine.run("select body from unreadable order by key")
     assert [b"%d" % number for number in range(7, 1_007)] == [each[0] for each in kept]
+
+
+async def test_of_one_task_the_latest_thirty_two_are_kept_and_no_others_are_pushed_out(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await drop(ledger, b"another's", task="t_another")
+
+    await asyncio.gather(*(drop(ledger, b"%d" % number) for number in range(1_100)))
+
+    kept = await engine.run("select body from unreadable order by key")
+    assert [b"another's", *(b"%d" % number for number in range(1_068, 1_100))] == [each[0] for each in kept]
+
+
+async def test_how_the_sender_was_known_is_kept_with_unreadable_bytes(engine: Engine) -> None:
+    ledger = await engine.ledger()
+
+    for trust in Trust:
+        await ledger.keep_unreadable(
+            provider=PROVIDER, external_task_id=OURS, body=b"{}", reason=f"{trust}", trust=trust, now=NOW
+        )
+    kept = await ledger.unreadable(0, limit=10)
+
+    assert [(trust, str(trust), 2, b"{}") for trust in Trust] == [
+        (each.trust, each.reason, each.size, each.body) for each in kept
+    ]
+    assert [True, True, False] == [each.is_callback for each in kept]
+
+
+async def test_the_drawer_is_read_in_pages_in_the_order_it_was_filled(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    for number in range(5):
+        await drop(ledger, b"%d" % number)
+
+    first = await ledger.unreadable(0, limit=3)
+    rest = await ledger.unreadable(first[-1].key, limit=3)
+
+    assert ([b"0", b"1", b"2"], [b"3", b"4"]) == ([each.body for each in first], [each.body for each in rest])
+
+
+async def test_what_is_replayed_leaves_the_drawer_with_its_effect(engine: Engine) -> None:
+    """Neither without the other is ever on disk, so that a crash in between is none."""
+    ledger = await engine.ledger()
+    await drop(ledger, b"{}")
+    await drop(ledger, b"another")
+    [kept, other] = await ledger.unreadable(0, limit=10)
+
+    decision = await ledger.replay(kept.key, callback(SUBMITTED), JUDGE)
+    survivor = await engine.survivor()
+
+    assert decision is not None
+    assert Verdict.APPLIED is decision.verdict
+    assert TaskState.SUBMITTED is (await task_of(survivor)).state
+    assert [other] == await survivor.unreadable(0, limit=10)
+
+
+async def test_what_has_left_the_drawer_is_not_heard_again(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await drop(ledger, b"{}")
+    [kept] = await ledger.unreadable(0, limit=10)
+
+    outcomes = await asyncio.gather(*(ledger.replay(kept.key, callback(SUBMITTED), JUDGE) for _ in range(3)))
+
+    assert [Verdict.APPLIED, None, None] == [each and each.verdict for each in outcomes]
+    assert (1, 0) == ((await task_of(ledger)).reports.applied, (await task_of(ledger)).reports.duplicate)
+
+
+async def test_a_replayed_report_of_another_task_or_beyond_writing_stays_in_the_drawer(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await hear(ledger, callback(SUBMITTED, task="t_theirs", provider_task_id="p-theirs"))
+    await drop(ledger, b"foreign")
+    await drop(ledger, b"poison")
+    [foreign, poisoned] = await ledger.unreadable(0, limit=10)
+
+    with pytest.raises(ForeignTask):
+        await ledger.replay(foreign.key, callback(SUBMITTED, provider_task_id="p-theirs"), JUDGE)
+    with pytest.raises(Unwritable):
+        await ledger.replay(poisoned.key, poison(), JUDGE)
+
+    assert [foreign, poisoned] == await ledger.unreadable(0, limit=10)
+    assert await ledger.record(OURS) is None
+
+
+async def test_what_stays_unreadable_is_given_a_new_reason(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    for body in (b"0", b"1", b"2"):
+        await drop(ledger, body)
+    [first, _, last] = await ledger.unreadable(0, limit=10)
+
+    await ledger.give_reasons({first.key: "too early", last.key: 'it\'s "quoted"', 999: "gone"})
+
+    reasons = [each.reason for each in await ledger.unreadable(0, limit=10)]
+    assert ["too early", "not JSON", 'it\'s "quoted"'] == reasons
 
 
 async def test_what_was_written_is_there_after_a_restart(engine: Engine) -> None:
