@@ -16,7 +16,9 @@ BODY_SECONDS = 60  # 150 MB at 20 Mbit/s; a callback takes milliseconds
 
 
 async def read_body(request: Request, *, limit: int) -> bytes:
-    """The whole body. Raises Problem 413 before more than `limit` bytes are held."""
+    """The whole body. Raises Problem 415, or 413 before more than `limit` bytes are held."""
+    if request.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+        raise Problem(415, "unsupported_encoding", "send the body as it is", headers={"Accept-Encoding": "identity"})
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit:
         raise _too_large(limit)

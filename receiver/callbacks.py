@@ -37,6 +37,7 @@ async def receive_callback(request: Request) -> Response:
         return Response(b'{"verdict":"probe"}', media_type=_JSON)
 
     decision = await _hear(runtime, provider, external_task_id, _received(request, runtime, body))
+    runtime.counters.heard(provider.name, str(decision.verdict))
     status, answer = provider.acknowledgement(str(decision.verdict))
     log.info(
         "callback.heard",
@@ -66,7 +67,7 @@ def _addressed(request: Request, runtime: Runtime) -> tuple[Provider, str]:
 
 
 def _received(request: Request, runtime: Runtime, body: bytes) -> Received:
-    url = runtime.journal.public_url + request.url.path
+    url = runtime.journal.public_url + request.scope["path"]  # request.url trips over a hostile Host header
     headers = {name.lower(): value for name, value in request.headers.items()}
     return Received(method=request.method, url=url, headers=headers, body=body)
 

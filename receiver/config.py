@@ -76,7 +76,7 @@ class ApiConfig(_Table):
 class MetricsConfig(_Table):
     """Who may read the metrics."""
 
-    public: bool = Field(default=False, description="answer /metrics without a key; not served yet")
+    public: bool = Field(default=False, description="answer /metrics without a key")
 
 
 class PollingConfig(_Table):

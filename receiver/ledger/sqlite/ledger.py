@@ -26,6 +26,7 @@ from receiver.ledger.base import (
     Query,
     StoredEvent,
     Unsent,
+    WriterState,
 )
 from receiver.ledger.errors import LedgerLocked, LedgerUnusable, Refusal, Unwritable
 from receiver.ledger.migrate import migrate_sqlite
@@ -96,6 +97,11 @@ class SqliteLedger:
     def trouble(self) -> str | None:
         """What ails the store, until a commit succeeds again."""
         return self._writer.trouble
+
+    @property
+    def writer_state(self) -> WriterState:
+        """What waits to be written, and what was."""
+        return self._writer.state
 
     async def check(self) -> None:
         """Commit more than a page, and take it back: raises LedgerUnavailable while the store takes no writes."""
