@@ -286,7 +286,10 @@ class _Lingering(asyncio.Transport):
             self._real.close()
         else:
             self._is_ending = True
-            self._real.write_eof()
+            try:
+                self._real.write_eof()
+            except OSError:  # the other side has just reset the connection
+                self._real.abort()
 
     def abort(self) -> None:
         self._real.abort()
