@@ -194,10 +194,11 @@ async def test_a_head_that_does_not_end_is_not_waited_for(hurried: House, beginn
 
 async def test_drops_of_a_head_buy_no_time(hurried: House) -> None:
     async with line_to(hurried) as line:
-        for byte in LIVE[:40]:
+        hearing = asyncio.create_task(line.replies())
+        for byte in LIVE[:30]:
             await line.send(bytes([byte]))
             await asyncio.sleep(0.01)
-        replies = await line.replies()
+        replies = await hearing
 
     assert [(408, "too_slow")] == [reply.said for reply in replies]
 
