@@ -56,6 +56,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._is_in_body = False  # from there to its end
         self._undelivered = 0  # bytes since the parser last handed something on
         self._has_delivered = False
+        self._is_uncounted = False
+        self._may_be_large = False  # the head at hand, going by the bytes that it came in: mostly spares us the sum
         self._at_fault: Problem | None = None  # why a callback of ours stopped the parser
         self._refusal: Problem | None = None  # waits for the answers before it
         self._has_refused = False
@@ -95,6 +97,7 @@ class BoundedHttp(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         self._has_delivered = False
+        self._may_be_large = self._is_uncounted or self._undelivered + len(data) > self._limits.head_bytes
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as stopped:
@@ -103,6 +106,7 @@ class BoundedHttp(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(self._at_fault or Problem(400, "bad_http", "this is not HTTP/1.1", headers=NO_MORE))
             return
+        self._is_uncounted = self._is_in_head and self._has_delivered  # it began somewhere in these bytes
         if not self._has_delivered:
             self._undelivered += len(data)
             if self._undelivered > self._limits.head_bytes:
@@ -180,15 +184,17 @@ class BoundedHttp(HttpToolsProtocol):
         limits = self._limits
         if len(self.url) > limits.target_bytes:
             return self._too_much()
-        size = sum(len(name) + len(value) for name, value in self.headers)
-        if len(self.headers) > limits.headers or size > limits.head_bytes:
+        if len(self.headers) > limits.headers or (self._may_be_large and self._head_size() > limits.head_bytes):
             return self._too_much()
-        if self.parser.get_method() == b"CONNECT":
+        if self.parser.should_upgrade() and self.parser.get_method() == b"CONNECT":
             return Problem(400, "bad_http", "this is no proxy", headers=NO_MORE)
         if len(self.pipeline) >= limits.pipelined:
             detail = f"more than {limits.pipelined} requests wait on this connection"
             return Problem(429, "too_many_pipelined", detail, headers=NO_MORE)
         return None
+
+    def _head_size(self) -> int:
+        return sum(len(name) + len(value) for name, value in self.headers)
 
     def _too_much(self) -> Problem:
         """What there is too much of: of the target, of the headers, or of what stands around a body."""

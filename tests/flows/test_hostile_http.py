@@ -120,6 +120,18 @@ async def test_what_is_no_decent_http_is_refused_with_a_code_and_counted(
     assert [] == [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
 
 
+async def test_a_large_head_behind_another_request_is_refused_too(house: House) -> None:
+    large = request("/livez", x="y" * LIMITS.head_bytes)
+    async with line_to(house) as line:
+        await line.send(LIVE + large[:-4])
+        first = await line.reply()
+        await line.send(large[-4:])
+        replies = await line.replies()
+
+    assert first is not None
+    assert (200, [(431, "headers_too_large")]) == (first.status, [reply.said for reply in replies])
+
+
 async def test_an_old_request_without_a_version_is_answered_and_nothing_more(house: House) -> None:
     replies = await answers_to(house, b"GET /livez\r\n\r\n")
 
