@@ -22,7 +22,7 @@ class Limits:
 
     target_bytes: int = 8_192  # RFC 9110 §4.1 asks for 8000; a callback URL has 2048 at most
     head_bytes: int = 32_768  # as nginx, which has four buffers of 8 KiB
-    headers: int = 100  # as Apache and Go's middle; providers send about ten
+    headers: int = 100  # as Apache's LimitRequestFields; providers send about ten
     pipelined: int = 16  # requests that wait for those before them; hardly a client pipelines at all
     head_seconds: float = 10.0  # an honest head comes in one packet
     linger_seconds: float = 2.0  # how long what is still sent after the last answer is thrown away

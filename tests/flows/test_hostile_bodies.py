@@ -8,6 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from receiver.ledger.base import Heard
+from receiver.ledger.errors import Unwritable
+from receiver.task import Decision, Source, Verdict
+from submitter.providers.base import Trust
+from submitter.report import ReportedStatus, StatusReport
 from tests.flows.builders import House, World, path_of, receiving, sandboxed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -177,6 +182,37 @@ async def test_a_poison_in_the_midst_of_good_ones_harms_none(house: House, what:
 
     assert [(200, "applied")] * GOOD == [each[:2] for each in said]
     assert poisoned[0] in {200, 422}  # an id that was named before is another task's by now
+
+
+async def test_in_one_batch_what_no_store_can_hold_is_refused_alone(house: House) -> None:
+    """No reader lets such text through; if one ever did, the others of its batch would not pay for it."""
+
+    def said(number: int) -> Heard:
+        name = f"batched-{number}"
+        message = "\ud800" if number == GOOD // 2 else "fine"
+        report = StatusReport(
+            provider="cometapi",
+            provider_task_id=None,
+            external_task_id=name,
+            status=ReportedStatus.PROCESSING,
+            message=message,
+        )
+        return Heard(
+            provider="cometapi",
+            external_task_id=name,
+            report=report,
+            source=Source.CALLBACK,
+            trust=Trust.TOKEN,
+            now=house.runtime.clock(),
+        )
+
+    batch = [said(number) for number in range(GOOD + 1)]
+    outcomes = await house.runtime.ledger.apply(batch, house.runtime.ingest.judge)
+    poisoned = outcomes.pop(GOOD // 2)
+
+    assert isinstance(poisoned, Unwritable)
+    assert [Verdict.APPLIED] * GOOD == [each.verdict for each in outcomes if isinstance(each, Decision)]
+    assert None is await house.runtime.ledger.record(f"batched-{GOOD // 2}")
 
 
 async def test_all_poisons_at_once_harm_none(house: House) -> None:
