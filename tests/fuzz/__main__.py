@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / ".fuzz"
-LONGEST = {"bodies": 4_096, "wire": 4_096}
+LONGEST = {"bodies": 8_192, "wire": 4_096}
 
 _POST = b"POST CALLBACK HTTP/1.1\r\nhost: x\r\n"
 _NEWS = b'{"task_status":"processing"}'
