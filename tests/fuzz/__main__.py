@@ -33,6 +33,11 @@ WIRE_SEEDS = [
         b"POST /v1/submissions/x/answer HTTP/1.1\r\nauthorization: Bearer KEY\r\n"
         b'content-length: 36\r\n\r\n{"http_status":200,"body_base64":""}'
     ),
+    b"CONNECT x:443 HTTP/1.1\r\nhost: x\r\n\r\n",
+    b"GET /" + b"a" * 300 + b" HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + b"a: bcdef\r\n" * 13 + b"\r\n",
+    b"GET / HTTP/1.1\r\nx: " + b"y" * 600,
+    _POST + b"transfer-encoding: chunked\r\n\r\n1;" + b"x" * 600 + b"\r\nz\r\n0\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"GET http://x/readyz HTTP/1.0\r\nconnection: keep-alive\r\n\r\n",
 ]

@@ -17,7 +17,7 @@ from tests.flows.builders import configuration, free_port, listening, path_of, s
 
 PATIENCE = 20.0  # seconds after which a connection that neither answers nor ends is a finding
 KEY = "hl_a-key-to-fuzz-with"
-LIMITS = Limits(head_seconds=0.2, linger_seconds=0.05, target_bytes=1_024, head_bytes=2_048, headers=20, pipelined=4)
+LIMITS = Limits(head_seconds=0.2, linger_seconds=0.05, target_bytes=256, head_bytes=512, headers=12, pipelined=4)
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 
 
