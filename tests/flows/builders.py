@@ -242,7 +242,7 @@ async def receiving(
                 verify=NO_TLS,
                 timeout=30,
                 headers=headers,
-                limits=httpx.Limits(max_connections=None),
+                limits=httpx.Limits(max_connections=None, keepalive_expiry=2),  # before the receiver ends it
             ) as http,
         ):
             yield House(runtime, http, taken)

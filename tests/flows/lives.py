@@ -64,7 +64,7 @@ async def living(
         verify=NO_TLS,
         timeout=10,
         headers=headers,
-        limits=httpx.Limits(max_connections=None),
+        limits=httpx.Limits(max_connections=None, keepalive_expiry=2),  # before the receiver ends it
     ) as http:
         life = Life(None, http, port, process, log)  # type: ignore[arg-type]
         try:
