@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test crash check format bench lock docs clean
+.PHONY: help setup demo test crash check format bench fuzz lock docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -43,9 +43,14 @@ docs: setup  ## write the generated pages anew from the code
 bench: setup  ## measure everything, with the competitors in the same run (ARGS=--quick for a glance)
 	$(BIN)/python -m benchmarks $(ARGS)
 
+fuzz: setup  ## any bytes, guided by coverage, for ten minutes (FUZZ_SECONDS=60 for one); Linux
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	nice -n 19 $(BIN)/python -m tests.fuzz --seconds $(or $(FUZZ_SECONDS),600)
+
 lock: setup  ## resolve the dependencies anew, with hashes and no addresses
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --output-file requirements.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group dev --output-file requirements/dev.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group fuzz --output-file requirements/fuzz.txt
 
 clean:  ## remove what the commands above made
-	rm -rf .venv .demo .bench dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .demo .bench .fuzz dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from receiver.config import Config
 from receiver.lifecycle import STIMULI, TRANSITIONS
+from receiver.metrics import FAMILIES
 from receiver.problems import CODES
 from receiver.task import AT_REST, SETTLED, Doubt, TaskState
 from sandbox import FaultPlan
@@ -27,6 +28,7 @@ def pages() -> dict[Path, str]:
     return {
         ROOT / "docs" / "states.md": states_page(),
         ROOT / "docs" / "errors.md": errors_page(),
+        ROOT / "docs" / "metrics.md": metrics_page(),
         ROOT / "docs" / "configuration.md": configuration_page(),
         ROOT / "docs" / "sandbox.md": sandbox_page(),
         ROOT / "config.example.toml": example_config(),
@@ -63,6 +65,21 @@ def errors_page() -> str:
         f"# Error codes\n\n{MADE}"
         "Errors are RFC 9457 problem documents (`application/problem+json`) with `type`, `title`, `status`, `detail` "
         f"and a `code` that stays what it is:\n\n| code | meaning |\n|---|---|\n{rows}"
+    )
+
+
+def metrics_page() -> str:
+    """What /metrics shows."""
+    rows = "".join(
+        f"| `{each.name}` | {each.kind} | {', '.join(f'`{label}`' for label in each.labels)} | {each.meaning} |\n"
+        for each in FAMILIES
+    )
+    return (
+        f"# Metrics\n\n{MADE}"
+        "`GET /metrics` in Prometheus' text format, counted in memory since the process began. It is for holders of a "
+        "key of `api.keys`, as `/v1` is (without keys, for this machine alone), or for everybody where "
+        "`metrics.public` is true. No label holds a token, an id, a path or anything else that a stranger chose.\n\n"
+        f"| metric | kind | labels | meaning |\n|---|---|---|---|\n{rows}"
     )
 
 

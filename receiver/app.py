@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from receiver import api, submissions
+from receiver import api, metrics, submissions
 from receiver.callbacks import CallbackEndpoint
 from receiver.flood import tell_ended
 from receiver.ledger.errors import LedgerUnavailable
@@ -40,6 +40,7 @@ def create_app(runtime: Runtime, *, with_worker: bool = True) -> Starlette:
         lifespan=lifespan,
         exception_handlers=dict.fromkeys(HANDLED, answer_error),
     )
+    app.router.redirect_slashes = False  # 404, and no 307 to wherever the Host header says
     app.state.runtime = runtime
     return app
 
@@ -78,6 +79,7 @@ def _routes(runtime: Runtime) -> list[BaseRoute]:
         Route("/v1/callbacks/replay", api.replay_unreadable, methods=["POST"]),
         Route("/v1/events", api.list_events, methods=["GET"]),
         Route("/v1/tick", api.tick, methods=["GET", "POST"]),
+        Route("/metrics", metrics.show_metrics, methods=["GET"]),
         Route("/livez", live, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
     ]

@@ -17,10 +17,13 @@ BODY_SECONDS = 60  # 150 MB at 20 Mbit/s; a callback takes milliseconds
 
 
 async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
-    """The whole body of a request. Raises Problem 408, or 413 before more than `limit` bytes are held."""
-    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-    if declared.isdigit() and int(declared[:20]) > limit:
-        raise _too_large(limit)
+    """The whole body of a request. Raises Problem 408, 415, or 413 before more than `limit` bytes are held."""
+    for name, value in scope["headers"]:
+        if name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
+            identity = {"Accept-Encoding": "identity"}
+            raise Problem(415, "unsupported_encoding", "send the body as it is", headers=identity)
+        if name == b"content-length" and value.isdigit() and int(value[:20]) > limit:
+            raise _too_large(limit)
     chunks: list[bytes] = []
     size = 0
     try:

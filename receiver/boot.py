@@ -86,7 +86,6 @@ def not_acted_on(config: Config) -> list[str]:
     waiting = {
         "archive": "result images are not yet copied",
         "gateway": "the Kling wire is not yet served from the ledger",
-        "metrics": "there is no /metrics yet",
         "retention": "nothing is pruned yet",
     }
     notes = [

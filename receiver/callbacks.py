@@ -53,11 +53,13 @@ class CallbackEndpoint:
         except BadSignature as error:
             count_invalid(runtime.inbound, _peer(scope), now=runtime.clock())
             raise _rejected(401, "bad_signature", str(error), provider, external_task_id) from None
-        status, answer = provider.acknowledgement(str(decision.verdict))
+        verdict = str(decision.verdict)
+        runtime.counters.heard(provider.name, verdict)
+        status, answer = provider.acknowledgement(verdict)
         await _answer(send, status, answer)
         self._log.info(
             "callback.heard",
-            verdict=decision.verdict,
+            verdict=verdict,
             task=external_task_id,
             provider=provider.name,
             state=decision.task.state,

@@ -62,7 +62,7 @@ class CallbacksConfig(_Table):
 class ApiConfig(_Table):
     """Who may use /v1."""
 
-    keys: Secrets = Field((), description="bearer keys for /v1; without one, only this machine may use it")
+    keys: Secrets = Field((), description="bearer keys for /v1 and /metrics; without one, only this machine may use it")
     max_body_bytes: int = Field(150_000_000, ge=1_024, description="a longer request is answered 413")
 
     @field_validator("keys")
@@ -76,7 +76,7 @@ class ApiConfig(_Table):
 class MetricsConfig(_Table):
     """Who may read the metrics."""
 
-    public: bool = Field(default=False, description="answer /metrics without a key; not served yet")
+    public: bool = Field(default=False, description="answer /metrics without a key")
 
 
 class PollingConfig(_Table):

@@ -10,6 +10,7 @@ from typing import get_args
 
 import structlog
 
+from receiver.counters import Counters
 from receiver.ingest import Ingest
 from receiver.journal import ACCOUNT_TROUBLE_PAUSES
 from receiver.ledger.base import Claim, Heard, Ledger, Pause
@@ -54,7 +55,9 @@ class Poller:
         *,
         budget_per_minute: int,
         clock: Callable[[], Moment],
+        counters: Counters,
     ) -> None:
+        self._counters = counters
         self._ledger = ledger
         self._ingest = ingest
         self._client = client
@@ -89,6 +92,8 @@ class Poller:
             after=finding.after,
             endpoint=finding.endpoint,
         )
+        if finding.kind is not AnswerKind.NOT_ASKED:
+            self._counters.asked(self._provider)
         pauses = [] if finding.pause is None else [finding.pause]
         try:
             await self._ledger.settle([outcome], self._ingest.judge, pauses)

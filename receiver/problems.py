@@ -21,6 +21,7 @@ from receiver.ledger.errors import (
     UnknownTask,
     Unwritable,
 )
+from receiver.runtime import Runtime
 from submitter.errors import FieldProblem, InvalidRequest, Refused
 
 log = structlog.get_logger("http")
@@ -31,7 +32,10 @@ RETRY_AFTER_SECONDS = 2
 CODES: Mapping[str, str] = {
     "api_key_required": "This route needs a bearer key of `api.keys`.",
     "bad_signature": "The callback is not signed by a holder of the account's webhook secret, or not about now.",
+    "bad_http": "The bytes are no HTTP/1.1 that is understood here. The connection ends.",
+    "cut_short": "The connection ended before the body did. Nothing was changed, and nobody was there to answer.",
     "foreign_task": "The ids in the callback's body belong to another task of this ledger.",
+    "headers_too_large": "The headers are too many or too long.",
     "internal": "A fault of the receiver's own; its log has the trace.",
     "invalid_request": "Something in the request is wrong; `errors` says what, field by field.",
     "ledger_unavailable": "The disk does not take it at the moment. Not acknowledged: send it again.",
@@ -40,13 +44,16 @@ CODES: Mapping[str, str] = {
     "not_found": "No such route, task, provider or callback URL.",
     "not_possible": "The task is in no state for this.",
     "overloaded": "More waits for the disk than the queue holds. Not acknowledged: send it again.",
+    "path_too_long": "The request target is too long.",
     "refused": "The provider said no; its own code and message are in `provider_code` and `provider_message`.",
     "shutting_down": "The receiver is stopping. Not acknowledged: send it again.",
     "task_exists": "The id was submitted before with another request.",
     "too_many_invalid": "Too many callbacks without valid token or signature came from this address. Valid ones pass.",
-    "too_slow": "The body did not arrive in time.",
+    "too_many_pipelined": "More requests wait on this connection than are queued. The earlier ones were answered.",
+    "too_slow": "The head or the body of the request did not arrive in time.",
     "too_large": "The body is longer than the configured limit.",
     "unreadable": "The body is no report of this provider. It was kept to be looked at.",
+    "unsupported_encoding": "Bodies are taken as they are, not compressed.",
 }
 
 
@@ -127,14 +134,23 @@ _OF_REFUSALS: Mapping[type[Refusal], tuple[int, str]] = {
 async def answer_error(request: Request, error: Exception) -> Response:
     """The exception handler of every route."""
     if isinstance(error, ClientDisconnect):
-        return Response(status_code=400)  # nobody is there to read it
-    if isinstance(error, HTTPException):
-        return _of_http(error).response()
-    problem = problem_of(error)
+        problem = Problem(400, "cut_short", "the connection ended before the body did")
+    elif isinstance(error, HTTPException):
+        problem = _of_http(error)
+    else:
+        problem = problem_of(error)
+    _count(request, problem)
     if problem.code == "internal":
         # The route's pattern and not the path: a callback's path is a secret.
         log.error("request.stumbled", route=route_of(request), exc_info=error)
     return problem.response()
+
+
+def _count(request: Request, problem: Problem) -> None:
+    runtime: Runtime = request.app.state.runtime
+    named = request.path_params.get("provider", "")  # as a stranger gave it: a label only if it is an account
+    provider = named if named in runtime.providers else ""
+    runtime.counters.refused(problem.code, route=route_of(request), provider=provider)
 
 
 def route_of(request: Request) -> str:

@@ -11,6 +11,7 @@ import structlog
 
 from receiver.boot import public_url_of, sqlite_path
 from receiver.config import Config
+from receiver.counters import Counters
 from receiver.deadlines import Deadlines
 from receiver.inbound import InboundLimits
 from receiver.ingest import Ingest, LedgerJudge
@@ -47,6 +48,7 @@ class Runtime:
         self.callback_secrets = callback_secrets
         self.waiting = Waiting()
         self.inbound = InboundLimits()
+        self.counters = Counters()
         self.is_stopping = False
         plan = query_plan(config)
         self.providers: Mapping[str, Provider] = {
@@ -70,7 +72,14 @@ class Runtime:
         self.replay = Replay(ledger, self.ingest, accounts_of(config.providers), clock=clock)
         self.submitter = Submitter(config.providers, journal=self.journal, clock=clock)
         self.pollers = {
-            name: Poller(ledger, self.ingest, client, budget_per_minute=config.polling.budget_per_minute, clock=clock)
+            name: Poller(
+                ledger,
+                self.ingest,
+                client,
+                budget_per_minute=config.polling.budget_per_minute,
+                clock=clock,
+                counters=self.counters,
+            )
             for name, client in self.submitter.clients.items()
         }
         self._senders = {

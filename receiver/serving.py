@@ -7,14 +7,18 @@ import gc
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import structlog
 import uvicorn
 from starlette.applications import Starlette
 
 from receiver.boot import not_acted_on, public_url_of
+from receiver.boundedhttp import BoundedHttp, Limits
 from receiver.config import Config
+from receiver.problems import Problem
 from receiver.runtime import Runtime
 
 log = structlog.get_logger("serve")
@@ -28,16 +32,7 @@ class Server(uvicorn.Server):
     """Uvicorn that tells the receiver at once that it is stopping, so that waiting requests end."""
 
     def __init__(self, app: Starlette, *, begin_stopping: Callable[[], None]) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,  # it would print the callback's path, which is a secret
-                server_header=False,
-                timeout_graceful_shutdown=DRAIN_SECONDS,
-                backlog=BACKLOG,
-            )
-        )
+        super().__init__(uvicorn_config(app))
         self.is_listening = asyncio.Event()
         self._begin_stopping = begin_stopping
 
@@ -52,6 +47,26 @@ class Server(uvicorn.Server):
         self._begin_stopping()
         if not self.should_exit:
             super().handle_exit(sig, frame)
+
+
+def uvicorn_config(app: Starlette, *, limits: Limits | None = None) -> uvicorn.Config:
+    """How uvicorn serves this receiver: within bounds, quietly, and HTTP alone."""
+    protocol = partial(BoundedHttp, limits=limits or Limits(), on_refusal=partial(_count, app))
+    return uvicorn.Config(
+        app,
+        http=cast("type[asyncio.Protocol]", protocol),
+        ws="none",
+        log_config=None,
+        access_log=False,  # it would print the callback's path, which is a secret
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        backlog=BACKLOG,
+    )
+
+
+def _count(app: Starlette, problem: Problem) -> None:
+    runtime: Runtime = app.state.runtime
+    runtime.counters.refused(problem.code)
 
 
 async def serve(app: Starlette, runtime: Runtime, listener: socket.socket) -> None:

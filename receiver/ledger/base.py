@@ -30,6 +30,17 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WriterState:
+    """What waits to be written at this moment, and what this process has committed."""
+
+    waiting: int
+    waiting_bytes: int
+    batches: int
+    entries: int
+    trouble: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
     """A submission to write down. `request` is JSON without inline pictures, which `inline` holds by SHA-256."""
 

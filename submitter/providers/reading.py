@@ -18,6 +18,8 @@ MAX_ID = 256  # published nowhere; Kling's have 18 digits, the gateways' about 4
 MAX_WORD = 64
 MAX_MESSAGE = 4_000
 MAX_URL = 8_192
+MAX_WRAPPERS = 8  # two have been seen; each costs a look at all that it wraps
+MAX_LISTED = 1_024  # entries of a list that are looked at
 MAX_IMAGES = 64  # nine are the most that can be asked for, of each of two kinds
 
 # The family's words, the newer generation's, and those of gateways that wrap Kling's answer (wire.md §3).
@@ -53,6 +55,20 @@ def read_tasks(value: Json, *, provider: str) -> list[StatusReport]:
 def read_task(value: Json, *, provider: str) -> StatusReport:
     """One task object: documented, newer, wrapped by a gateway, or in an envelope of its own."""
     fields = _fields(value)
+    if _wrappers(fields) > MAX_WRAPPERS:
+        raise Unreadable(f"a task in more than {MAX_WRAPPERS} wrappers")
+    return _read(fields, provider=provider)
+
+
+def _wrappers(fields: Fields) -> int:
+    """How many objects lie around the innermost one, as far as it matters."""
+    count, inner = 0, fields.get("data")
+    while isinstance(inner, Mapping) and count <= MAX_WRAPPERS:
+        count, inner = count + 1, inner.get("data")
+    return count
+
+
+def _read(fields: Fields, *, provider: str) -> StatusReport:
     inner = fields.get("data")
     if isinstance(inner, dict):
         return _read_wrapped(fields, inner, provider=provider)
@@ -61,7 +77,7 @@ def read_task(value: Json, *, provider: str) -> StatusReport:
 
 def _read_wrapped(outer: Fields, inner: Fields, *, provider: str) -> StatusReport:
     """A gateway's own record around Kling's answer: its id is the one it can be asked by (wire.md §3, C)."""
-    report = read_task(inner, provider=provider) if _names_status(inner) else _read_fields(outer, provider=provider)
+    report = _read(inner, provider=provider) if _names_status(inner) else _read_fields(outer, provider=provider)
     if not _has_status(outer):
         return report
     around = _read_fields(outer, provider=provider)
@@ -119,7 +135,9 @@ def _status(fields: Fields) -> ReportedStatus | str:
 def _images(fields: Fields, result: Fields) -> tuple[tuple[ResultImage, ...], bool]:
     """The images, and whether they are a series. A series lists its own in `series_images`."""
     is_series = result.get("result_type") == "series" or bool(result.get("series_images"))
-    outputs = [each for each in _list(fields.get("outputs")) if _mapping(each).get("type", "image") == "image"]
+    outputs = [
+        each for each in _list(fields.get("outputs"))[:MAX_LISTED] if _mapping(each).get("type", "image") == "image"
+    ]
     listed = _list(result.get("series_images")) or _list(result.get("images")) or outputs
     return tuple(_each_image(listed[:MAX_IMAGES])), is_series
 
@@ -139,7 +157,7 @@ def _each_image(listed: list[Json]) -> Iterator[ResultImage]:
 def _unit_deduction(fields: Fields) -> str | None:
     """What the task cost in the provider's units, as its own text."""
     amount = _text(fields, "final_unit_deduction")
-    billed = [_text(_mapping(each), "amount") for each in _list(fields.get("billing"))]
+    billed = (_text(_mapping(each), "amount") for each in _list(fields.get("billing"))[:MAX_LISTED])
     return (amount or next(filter(None, billed), ""))[:MAX_WORD] or None
 
 

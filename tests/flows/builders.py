@@ -18,8 +18,10 @@ import httpx
 import uvicorn
 
 from receiver.app import create_app
+from receiver.boundedhttp import Limits
 from receiver.config import Config
 from receiver.runtime import Runtime
+from receiver.serving import uvicorn_config
 from sandbox import RunningSandbox, SandboxSettings, run_sandbox
 from submitter.moments import Moment, millis
 from submitter.submit import system_clock
@@ -220,6 +222,7 @@ async def receiving(
     port: int = 0,
     account: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
+    limits: Limits | None = None,
     **tables: Any,
 ) -> AsyncIterator[House]:
     """A receiver with these accounts at the sandbox, until the block is left; then it stops in order.
@@ -232,7 +235,7 @@ async def receiving(
         config = configuration(directory, taken, providers, **tables)
         runtime = await Runtime.open(config, clock=clock)
         async with (
-            served(create_app(runtime, with_worker=with_worker), listener),
+            served(create_app(runtime, with_worker=with_worker), listener, limits=limits),
             httpx.AsyncClient(
                 base_url=f"http://127.0.0.1:{taken}",
                 trust_env=False,
@@ -246,9 +249,9 @@ async def receiving(
 
 
 @contextlib.asynccontextmanager
-async def served(app: Any, listener: socket.socket) -> AsyncIterator[None]:
+async def served(app: Any, listener: socket.socket, *, limits: Limits | None = None) -> AsyncIterator[None]:
     """A real uvicorn on this socket, in this loop."""
-    server = _Server(uvicorn.Config(app, log_config=None, access_log=False, ws="none"))
+    server = _Server(uvicorn_config(app, limits=limits))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await server.ready.wait()

@@ -164,7 +164,7 @@ def test_every_line_of_a_lock_is_one_version_with_hashes(lock: str) -> None:
     assert [] == [name for name, line in lines.items() if not re.search(r" --hash=sha256:[0-9a-f]{64}( |$)", line)]
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, "requirements/fuzz.txt"])
 def test_a_lock_holds_no_address(lock: str) -> None:
     assert [] == re.findall(r"\S*://\S*|^-.*| @ .*", text_of(lock), re.MULTILINE)
 

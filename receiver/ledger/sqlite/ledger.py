@@ -28,6 +28,7 @@ from receiver.ledger.base import (
     Query,
     StoredEvent,
     Unsent,
+    WriterState,
 )
 from receiver.ledger.errors import LedgerLocked, LedgerUnusable, Refusal, Unwritable
 from receiver.ledger.migrate import migrate_sqlite
@@ -104,6 +105,11 @@ class SqliteLedger:
     def require_room(self) -> None:
         """As Ledger.require_room."""
         self._writer.require_room()
+
+    @property
+    def writer_state(self) -> WriterState:
+        """What waits to be written, and what was."""
+        return self._writer.state
 
     async def check(self) -> None:
         """Commit what is larger than a callback, and take it back: raises LedgerUnavailable if that does not fit.

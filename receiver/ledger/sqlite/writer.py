@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import aiosqlite
 import structlog
 
+from receiver.ledger.base import WriterState
 from receiver.ledger.errors import LedgerUnavailable, Overloaded, Refusal
 from receiver.ledger.sqlite.connection import in_thread, is_store_trouble
 
@@ -70,6 +71,8 @@ class Writer:
         self._on_commit = on_commit
         self._waiting: deque[_Entry] = deque()
         self._waiting_bytes = 0
+        self._batches = 0
+        self._entries = 0
         self._bell = asyncio.Event()
         self._is_closing = False
         self._loop_task = asyncio.create_task(self._run(), name="ledger writer")
@@ -96,6 +99,17 @@ class Writer:
             raise LedgerUnavailable("the receiver is shutting down")
         if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + size > MAX_WAITING_BYTES:
             raise Overloaded(f"{len(self._waiting)} writes are waiting for the disk")
+
+    @property
+    def state(self) -> WriterState:
+        """For those who watch."""
+        return WriterState(
+            waiting=len(self._waiting),
+            waiting_bytes=self._waiting_bytes,
+            batches=self._batches,
+            entries=self._entries,
+            trouble=self.trouble,
+        )
 
     async def aclose(self) -> None:
         """Commit what waits, then stop."""
@@ -137,6 +151,8 @@ class Writer:
             await self._halve(batch, error)
         else:
             self._remember(None)
+            self._batches += 1
+            self._entries += len(batch)
             for entry, outcome in zip(batch, outcomes, strict=True):
                 if not entry.future.done():
                     entry.future.set_result(outcome)

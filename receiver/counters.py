@@ -1,0 +1,29 @@
+"""What this process has done since it began, counted under labels that are few whatever arrives."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+
+class Counters:
+    """Callbacks by provider and verdict, refusals by route, code and provider, questions by provider.
+
+    A label is never a token, an id or a path: a route is its pattern, a provider an account of the configuration.
+    """
+
+    def __init__(self) -> None:
+        self.callbacks: Counter[tuple[str, str]] = Counter()
+        self.refusals: Counter[tuple[str, str, str]] = Counter()
+        self.questions: Counter[str] = Counter()
+
+    def heard(self, provider: str, verdict: str) -> None:
+        """A callback was acknowledged with this verdict."""
+        self.callbacks[provider, verdict] += 1
+
+    def refused(self, code: str, *, route: str = "", provider: str = "") -> None:
+        """A request was answered with a problem of this code. Without a route it did not get as far as one."""
+        self.refusals[route, code, provider] += 1
+
+    def asked(self, provider: str) -> None:
+        """A question about a task left for its provider."""
+        self.questions[provider] += 1

@@ -1,0 +1,83 @@
+"""GET /metrics: the counters and the writer's queue, in Prometheus' text format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from receiver.access import require_access
+from receiver.counters import Counters
+from receiver.ledger.base import WriterState
+from receiver.runtime import Runtime
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric: docs/metrics.md is made from these."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    meaning: str
+    labels: tuple[str, ...] = ()
+
+
+CALLBACKS = Family(
+    "hookledger_callbacks_total", "counter", "Callbacks answered 200, by what they changed.", ("provider", "verdict")
+)
+REFUSALS = Family(
+    "hookledger_refusals_total",
+    "counter",
+    "Requests answered with a problem document. The code is one of docs/errors.md, the route a pattern, or empty "
+    "where the request did not get as far as a route; the provider is named where the route has one that exists.",
+    ("route", "code", "provider"),
+)
+QUESTIONS = Family(
+    "hookledger_questions_total", "counter", "Questions put to a provider about a task, by account.", ("provider",)
+)
+WAITING = Family("hookledger_writer_waiting_entries", "gauge", "Writes that wait for the next commit.")
+WAITING_BYTES = Family("hookledger_writer_waiting_bytes", "gauge", "Their size, where it counts.")
+BATCHES = Family("hookledger_writer_batches_total", "counter", "Commits.")
+ENTRIES = Family("hookledger_writer_entries_total", "counter", "Writes that were committed.")
+TROUBLE = Family("hookledger_writer_trouble", "gauge", "1 while the store takes no writes, else 0.")
+FAMILIES = (CALLBACKS, REFUSALS, QUESTIONS, WAITING, WAITING_BYTES, BATCHES, ENTRIES, TROUBLE)
+
+
+async def show_metrics(request: Request) -> Response:
+    """For holders of a key, or for everybody if the configuration says so."""
+    runtime: Runtime = request.app.state.runtime
+    if not runtime.config.metrics.public:
+        require_access(request, runtime.config)
+    return Response(render(runtime.counters, runtime.ledger.writer_state), headers={"Content-Type": CONTENT_TYPE})
+
+
+def render(counters: Counters, writer: WriterState) -> str:
+    """The page. A family without samples still says that it is there."""
+    samples: Mapping[Family, Iterable[tuple[tuple[str, ...], int]]] = {
+        CALLBACKS: sorted(counters.callbacks.items()),
+        REFUSALS: sorted(counters.refusals.items()),
+        QUESTIONS: [((provider,), count) for provider, count in sorted(counters.questions.items())],
+        WAITING: [((), writer.waiting)],
+        WAITING_BYTES: [((), writer.waiting_bytes)],
+        BATCHES: [((), writer.batches)],
+        ENTRIES: [((), writer.entries)],
+        TROUBLE: [((), int(writer.trouble is not None))],
+    }
+    return "".join(line for family in FAMILIES for line in _lines(family, samples[family]))
+
+
+def _lines(family: Family, samples: Iterable[tuple[tuple[str, ...], int]]) -> Iterator[str]:
+    yield f"# HELP {family.name} {family.meaning}\n"
+    yield f"# TYPE {family.name} {family.kind}\n"
+    for values, count in samples:
+        labels = ",".join(f'{label}="{_escaped(value)}"' for label, value in zip(family.labels, values, strict=True))
+        yield f"{family.name}{{{labels}}} {count}\n" if labels else f"{family.name} {count}\n"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
