@@ -25,6 +25,7 @@ class Limits:
     headers: int = 100  # as Apache's LimitRequestFields; providers send about ten
     pipelined: int = 16  # requests that wait for those before them; hardly a client pipelines at all
     head_seconds: float = 10.0  # an honest head comes in one packet
+    body_seconds: float = 60.0  # 150 MB at 20 Mbit/s; a callback takes milliseconds
     linger_seconds: float = 2.0  # how long what is still sent after the last answer is thrown away
 
 
@@ -112,7 +113,9 @@ class BoundedHttp(HttpToolsProtocol):
             if self._undelivered > self._limits.head_bytes:
                 self._refuse(self._too_much())
                 return
-        if self._patience is None and self._is_waiting_for_head:
+        if self._patience is None and self._is_in_body:
+            self._be_patient(self._limits.body_seconds)
+        elif self._patience is None and self._is_waiting_for_head:
             self._be_patient(self._limits.head_seconds)
 
     def on_message_begin(self) -> None:
@@ -228,9 +231,12 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _run_out_of_patience(self) -> None:
         self._patience = None
-        if self._is_deaf or self._is_in_body:  # all that is to be answered has been
+        if self._is_deaf or (self._is_in_body and self.cycle.response_complete):  # all is answered that is to be
             self._is_deaf = True
             self.transport.abort()
+        elif self._is_in_body:
+            detail = f"the body took more than {self._limits.body_seconds:g} s"
+            self._refuse(Problem(408, "too_slow", detail, headers=NO_MORE))
         else:
             detail = f"no whole head came in {self._limits.head_seconds:g} s"
             self._refuse(Problem(408, "too_slow", detail, headers=NO_MORE))
@@ -273,21 +279,34 @@ class BoundedHttp(HttpToolsProtocol):
 
 
 class _Lingering(asyncio.Transport):
-    """A transport whose first close, where somebody may still be sending, only says that we have finished."""
+    """A transport whose first close, where somebody may still be sending, only says that we have finished.
+
+    Head and body of an answer are written one after the other: they leave together, in one packet.
+    """
 
     def __init__(self, real: asyncio.Transport, lingers: Callable[[], bool]) -> None:
         super().__init__()
         self._real = real
         self._lingers = lingers
         self._is_ending = False
+        self._unsent: list[bytes | bytearray | memoryview] = []
+        self._loop = asyncio.get_running_loop()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._real.write(data)
+        if not self._unsent:
+            self._loop.call_soon(self._send)
+        self._unsent.append(data)
+
+    def _send(self) -> None:
+        if self._unsent:
+            unsent, self._unsent = self._unsent, []
+            self._real.write(b"".join(unsent))
 
     def is_closing(self) -> bool:
         return self._is_ending or self._real.is_closing()
 
     def close(self) -> None:
+        self._send()
         if self._is_ending or self._real.is_closing() or not self._lingers():
             self._real.close()
         else:

@@ -1,4 +1,4 @@
-"""Connections to the file, and the one place that runs a whole transaction in a connection's thread."""
+"""Connections to the file, and the one place that reaches through aiosqlite to the connection and its thread."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ async def _connect(target: str, prepare: Callable[[sqlite3.Connection], None]) -
     is_uri = target.startswith("file:")
     # A connect that fails leaves aiosqlite's thread behind, which then speaks to a closed loop: try it plainly first.
     await asyncio.to_thread(lambda: sqlite3.connect(target, uri=is_uri).close())
-    connection = await aiosqlite.connect(target, uri=is_uri, isolation_level=None, cached_statements=256)
+    connection = await aiosqlite.connect(
+        target, uri=is_uri, isolation_level=None, cached_statements=512, check_same_thread=False
+    )
     try:
         await in_thread(connection, prepare)
     except BaseException:
@@ -53,9 +55,31 @@ async def in_thread(connection: aiosqlite.Connection, act: Callable[[sqlite3.Con
     aiosqlite offers one hop for each statement, and other coroutines' statements in between; its private
     call is used here and nowhere else, and tests/ledger/test_connection.py fails on the day it goes.
     """
-    raw: sqlite3.Connection = connection._conn  # noqa: SLF001
-    outcome: T = await connection._execute(act, raw)  # type: ignore[no-untyped-call]  # noqa: SLF001
+    outcome: T = await connection._execute(act, raw_of(connection))  # type: ignore[no-untyped-call]  # noqa: SLF001
     return outcome
+
+
+def raw_of(connection: aiosqlite.Connection) -> sqlite3.Connection:
+    """The connection itself, for statements that are run on the loop while nothing runs in its thread."""
+    return connection._conn  # noqa: SLF001
+
+
+def begin(raw: sqlite3.Connection) -> None:
+    """Begin to write, and wait for whoever else does. Raises sqlite3.Error."""
+    raw.execute(f"pragma busy_timeout = {BUSY_TIMEOUT_MS}")
+    raw.execute("begin immediate")
+
+
+def begin_at_once(raw: sqlite3.Connection) -> bool:
+    """Begin to write if nobody else does. Raises sqlite3.Error for other reasons."""
+    raw.execute("pragma busy_timeout = 0")
+    try:
+        raw.execute("begin immediate")
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            return False
+        raise
+    return True
 
 
 def is_store_trouble(error: sqlite3.Error) -> bool:

@@ -25,6 +25,8 @@ from submitter.report import fingerprint
 class Hear:
     """The write that every report is: create answers, callbacks and query answers alike."""
 
+    is_short = True
+
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
 

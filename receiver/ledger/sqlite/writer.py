@@ -14,12 +14,13 @@ import structlog
 
 from receiver.ledger.base import WriterState
 from receiver.ledger.errors import LedgerUnavailable, Overloaded, Refusal
-from receiver.ledger.sqlite.connection import in_thread, is_store_trouble
+from receiver.ledger.sqlite.connection import begin, begin_at_once, in_thread, is_store_trouble, raw_of
 
 log = structlog.get_logger("ledger")
 
 MAX_BATCH = 256
 MAX_BATCH_BYTES = 4 * 1024 * 1024
+SHORT_BYTES = 512 * 1024
 MAX_WAITING = 4_096
 MAX_WAITING_BYTES = 256 * 1024 * 1024
 
@@ -32,12 +33,16 @@ Outcome_co = TypeVar("Outcome_co", covariant=True)
 class Write(Protocol[Item_contra, Outcome_co]):
     """A kind of write. Entries of one kind that stand together in a batch are run in one call."""
 
+    is_short: bool  # whether an entry takes so little that it may be run on the loop
+
     def run(self, raw: sqlite3.Connection, items: Sequence[Item_contra]) -> Sequence[Outcome_co | Refusal]:
         """Run them inside the open transaction; an outcome for each, in order."""
 
 
 class Single(Generic[Outcome]):
     """A write that stands alone in its call, though not in its transaction."""
+
+    is_short = False
 
     def __init__(self, act: Callable[[sqlite3.Connection], Outcome]) -> None:
         self._act = act
@@ -139,7 +144,7 @@ class Writer:
     async def _commit(self, batch: list[_Entry]) -> None:
         """Commit a batch; where its data is at fault, halve it until the culprit stands alone."""
         try:
-            outcomes = await in_thread(self._connection, lambda raw: _transact(raw, batch))
+            outcomes = await self._transact(batch)
         except sqlite3.Error as error:
             if is_store_trouble(error):
                 trouble = f"{type(error).__name__}: {error}"
@@ -157,6 +162,24 @@ class Writer:
                 if not entry.future.done():
                     entry.future.set_result(outcome)
             self._on_commit(outcomes)
+
+    async def _transact(self, batch: list[_Entry]) -> list[Any]:
+        """The outcomes of a batch, once it is on disk.
+
+        The statements of a short batch run here, on the loop, and only its commit, which waits for the disk, in
+        the connection's thread: two threads that want the interpreter by turns cost more than the statements do
+        (docs/decisions.md). What may take long runs in the thread from beginning to end.
+        """
+        raw = raw_of(self._connection)
+        if not (_is_short(batch) and begin_at_once(raw)):
+            return await in_thread(self._connection, lambda raw: _transact(raw, batch))
+        try:
+            outcomes = _run_all(raw, batch)
+            await in_thread(self._connection, lambda raw: raw.execute("commit"))
+        except BaseException:
+            _roll_back(raw)
+            raise
+        return outcomes
 
     def _remember(self, trouble: str | None) -> None:
         """What ails the store, said when it begins and when it ends."""
@@ -176,17 +199,27 @@ class Writer:
 
 
 def _transact(raw: sqlite3.Connection, batch: Sequence[_Entry]) -> list[Any]:
-    raw.execute("begin immediate")
+    begin(raw)
     try:
-        outcomes: list[Any] = []
-        for write, items in _runs(batch):
-            outcomes.extend(write.run(raw, items))
+        outcomes = _run_all(raw, batch)
         raw.execute("commit")
     except BaseException:
-        if raw.in_transaction:
-            raw.execute("rollback")
+        _roll_back(raw)
         raise
     return outcomes
+
+
+def _run_all(raw: sqlite3.Connection, batch: Sequence[_Entry]) -> list[Any]:
+    return [outcome for write, items in _runs(batch) for outcome in write.run(raw, items)]
+
+
+def _roll_back(raw: sqlite3.Connection) -> None:
+    if raw.in_transaction:
+        raw.execute("rollback")
+
+
+def _is_short(batch: Sequence[_Entry]) -> bool:
+    return sum(entry.size for entry in batch) <= SHORT_BYTES and all(entry.write.is_short for entry in batch)
 
 
 def _runs(batch: Sequence[_Entry]) -> list[tuple[Write[Any, Any], list[Any]]]:
