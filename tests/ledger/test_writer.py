@@ -39,6 +39,8 @@ from tests.ledger.builders import (
 class Note:
     """A write that adds what it is given, and remembers how many came in each call."""
 
+    is_short = False
+
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
 

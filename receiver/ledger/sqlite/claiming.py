@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from receiver.ledger.base import Claim, Judge, Pause
 from receiver.ledger.errors import NotPossible, UnknownTask
-from receiver.ledger.sqlite.rows import ROW, RUNNING, TaskRow, fetch, row_of, update_tasks, write_decision
+from receiver.ledger.sqlite.rows import ROW, TaskRow, fetch, row_of, update_tasks, write_decision
 from receiver.ledger.sqlite.sending import queue_again
 from receiver.lifecycle import expire, refuse
 from receiver.schedule import DOUBT_SPACING
@@ -80,7 +80,7 @@ def settle_overdue(
     found = raw.execute(
         f"""
         select {ROW} from tasks where key in (
-            select key from tasks indexed by tasks_by_deadline where state in {RUNNING} and deadline_at <= ?
+            select key from tasks indexed by tasks_by_deadline where settled_at is null and deadline_at <= ?
             union all
             select key from tasks indexed by tasks_held
              where held is not null and doubt_since <= ? and provider not in (select value from json_each(?))

@@ -15,7 +15,7 @@ from receiver.ledger.base import History, HistoryReport, KeptUnreadable, Page, Q
 from receiver.ledger.errors import LedgerUnavailable, LedgerUnusable
 from receiver.ledger.migrate import require_current
 from receiver.ledger.sqlite.connection import connect_reader, in_thread, is_store_trouble
-from receiver.ledger.sqlite.rows import ROW, RUNNING, event_of, record_of
+from receiver.ledger.sqlite.rows import ROW, event_of, record_of
 from receiver.ledger.sqlite.unreadable import kept_of
 from receiver.lifecycle import HELD_FOR
 from receiver.task import Record, Source, Verdict
@@ -125,14 +125,14 @@ class SqliteReader:
     async def next_deadline(self, strict_providers: frozenset[str]) -> Moment | None:
         """The earliest deadline, or the end of the longest holding where one ends."""
         return await self._moment(
-            f"""
+            """
             select min(due) from (
-                select min(deadline_at) as due from tasks indexed by tasks_by_deadline where state in {RUNNING}
+                select min(deadline_at) as due from tasks indexed by tasks_by_deadline where settled_at is null
                 union all
                 select min(doubt_since) + :held_for from tasks indexed by tasks_held
                  where held is not null and provider not in (select value from json_each(:strict))
             )
-            """,  # noqa: S608 - a constant of states
+            """,
             {"held_for": millis(HELD_FOR), "strict": json.dumps(sorted(strict_providers))},
         )
 
@@ -168,15 +168,14 @@ def _history(raw: sqlite3.Connection, external_task_id: str) -> History | None:
     if task is None:
         return None
     reports = raw.execute("select * from reports where task = ? order by number", (task["key"],)).fetchall()
-    events = raw.execute(
-        "select * from events where external_task_id = ? order by position", (external_task_id,)
-    ).fetchall()
+    its_own = (f"{external_task_id}.", f"{external_task_id}/")  # an event's id is its task's, a dot and a version
+    events = raw.execute("select * from events where id > ? and id < ? order by position", its_own).fetchall()
     deliveries = raw.execute(
         """
         select deliveries.*, events.id as event_id from deliveries join events using (position)
-         where events.external_task_id = ? order by deliveries.key
+         where events.id > ? and events.id < ? order by deliveries.key
         """,
-        (external_task_id,),
+        its_own,
     ).fetchall()
     return History(
         reports=[_report_of(row) for row in reports],

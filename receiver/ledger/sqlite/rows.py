@@ -71,7 +71,6 @@ TASK_COLUMNS = (
 _BESIDE = ("chain", "report_count", "query_at", "send_at", "sends", "misses", "missed_since")
 ROW = ", ".join((*TASK_COLUMNS, *_BESIDE, "key", "fence"))
 """The columns that `row_of` reads, by position."""
-RUNNING = "('pending', 'submitted', 'processing')"
 
 _KINDS: Mapping[str, type[StrEnum]] = {
     "state": TaskState,

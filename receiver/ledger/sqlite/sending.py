@@ -12,7 +12,6 @@ from receiver.inlinepictures import put_back
 from receiver.ledger.base import Lane, Opened, OpenedAs, Opening, Unsent
 from receiver.ledger.errors import NotPossible, TaskExists
 from receiver.ledger.sqlite.rows import (
-    RUNNING,
     TaskRow,
     fetch,
     insert_task,
@@ -27,13 +26,13 @@ from submitter.moments import Moment, millis
 UNANSWERED_HOLDS_SLOTS = timedelta(minutes=10)  # a create that nobody answers must not hold them for ever
 
 # What an account has in flight. Adopted tasks count too: they run, whoever sent them.
-_SLOTS_TAKEN = f"""
+_SLOTS_TAKEN = """
     select coalesce(sum(slots), 0) from tasks
      where provider = :provider
        and (state in ('submitted', 'processing')
             or (state = 'pending' and sent_at is not null and send_at is null and unanswered_until > :now))
-       and state in {RUNNING}
-"""  # noqa: S608 - a constant of states
+       and settled_at is null
+"""
 
 
 def open_task(raw: sqlite3.Connection, opening: Opening) -> Opened:
