@@ -1,6 +1,10 @@
-"""`python -m receiver`: the same as the `hookledger` command, for platforms that install only requirements.txt."""
+"""`hookledger`, and `python -m receiver`: the same, for platforms that install only requirements.txt."""
 
-from receiver.cli import main
+import gc
+
+gc.disable()  # imports leave nothing to collect, and looking for it took a tenth of a start; `main` enables it again
+
+from receiver.cli import main  # noqa: E402
 
 __all__ = ["main"]
 

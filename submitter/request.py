@@ -28,7 +28,7 @@ _OUR_SIDE = {"callback_url", "external_task_id"}
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)  # a receiver may never see one
 
 
 class InputImage(_Part):

@@ -23,7 +23,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from receiver.cli import app, main
+from receiver.cli import command_line, main
 from receiver.ledger.migrate import migrate_sqlite
 from tests.house.commands import (
     COMMAND,
@@ -87,14 +87,16 @@ def subcommands(command: Any, prefix: str = "") -> Iterator[str]:
 
 
 def test_there_are_just_these_commands() -> None:
-    known = sorted(subcommands(typer.main.get_command(app)))
+    known = sorted(subcommands(typer.main.get_command(command_line([]))))
 
     assert sorted(COMMANDS) == known
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str) -> None:
-    shown = CliRunner().invoke(app, [*command.split(), "--help"], prog_name="hookledger", terminal_width=200)
+    shown = CliRunner().invoke(
+        command_line([]), [*command.split(), "--help"], prog_name="hookledger", terminal_width=200
+    )
 
     assert 0 == shown.exit_code
     assert f"Usage: hookledger {command}" in shown.stdout
@@ -102,7 +104,7 @@ def test_every_command_explains_itself(command: str) -> None:
 
 @pytest.mark.parametrize("command", sorted({*COMMANDS} - GO_ON_OR_DRAW))
 def test_every_command_that_prints_data_has_json(command: str) -> None:
-    shown = CliRunner().invoke(app, [*command.split(), "--help"], terminal_width=200)
+    shown = CliRunner().invoke(command_line([]), [*command.split(), "--help"], terminal_width=200)
 
     assert "--json" in shown.stdout
 

@@ -25,7 +25,7 @@ from packaging.utils import canonicalize_name
 
 import sandbox as sandbox_package
 import submitter
-from receiver.cli import app
+from receiver.cli import command_line
 from receiver.config import Config, load_config
 from receiver.configerrors import ConfigError
 from tests.house.commands import Running, environment
@@ -288,7 +288,7 @@ def test_every_command_of_the_pages_is_one() -> None:
 
 
 def misuse(text: str) -> str | None:
-    command, words = typer.main.get_command(app), shlex.split(text)
+    command, words = typer.main.get_command(command_line([])), shlex.split(text)
     try:
         while isinstance(getattr(command, "commands", None), dict):
             command = command.commands[words.pop(0)]
@@ -299,7 +299,7 @@ def misuse(text: str) -> str | None:
 
 
 def test_every_command_that_a_sentence_names_is_one() -> None:
-    known = typer.main.get_command(app).commands
+    known = typer.main.get_command(command_line([])).commands
     sources = [*PAGES, *(ROOT / "receiver").rglob("*.py")]
     named = {word for path in sources for word in re.findall(r"[`']hookledger\s+([a-z]+)", path.read_text())}
 
@@ -326,7 +326,9 @@ def is_understood(variable: str) -> bool:
 
 def test_the_ports_of_the_readme_are_the_defaults() -> None:
     (sandboxes,) = (
-        each.default for each in typer.main.get_command(app).commands["sandbox"].params if each.name == "port"
+        each.default
+        for each in typer.main.get_command(command_line([])).commands["sandbox"].params
+        if each.name == "port"
     )
 
     assert {sandboxes, Config().server.port} == {

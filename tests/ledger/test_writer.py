@@ -36,6 +36,11 @@ from tests.ledger.builders import (
 )
 
 
+@pytest.fixture(params=[False, True], ids=["in the thread", "on the loop"], autouse=True)
+def _where_it_runs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Note, "is_short", request.param)
+
+
 class Note:
     """A write that adds what it is given, and remembers how many came in each call."""
 
