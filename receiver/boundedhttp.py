@@ -69,7 +69,7 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a head, but not for ever."""
         super().connection_made(transport)
-        self.transport = _Lingering(transport, self._linger)
+        self.transport = self._lingering = _Lingering(transport, self._linger)
         self._be_patient(self._limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -85,6 +85,7 @@ class BoundedHttp(HttpToolsProtocol):
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Who has said all and still listens gets the answers to what came whole; what was cut short is dropped."""
         self._is_at_eof = True
+        self._lingering.send()  # what we say next may close the connection underneath it
         if self._is_in_body:
             if not self._is_queued(self.cycle):
                 return False
@@ -294,10 +295,11 @@ class _Lingering(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._unsent:
-            self._loop.call_soon(self._send)
+            self._loop.call_soon(self.send)
         self._unsent.append(data)
 
-    def _send(self) -> None:
+    def send(self) -> None:
+        """Hand on what was written."""
         if self._unsent:
             unsent, self._unsent = self._unsent, []
             self._real.write(b"".join(unsent))
@@ -306,7 +308,7 @@ class _Lingering(asyncio.Transport):
         return self._is_ending or self._real.is_closing()
 
     def close(self) -> None:
-        self._send()
+        self.send()
         if self._is_ending or self._real.is_closing() or not self._lingers():
             self._real.close()
         else:
