@@ -135,11 +135,14 @@ def _status(fields: Fields) -> ReportedStatus | str:
 def _images(fields: Fields, result: Fields) -> tuple[tuple[ResultImage, ...], bool]:
     """The images, and whether they are a series. A series lists its own in `series_images`."""
     is_series = result.get("result_type") == "series" or bool(result.get("series_images"))
-    outputs = [
-        each for each in _list(fields.get("outputs"))[:MAX_LISTED] if _mapping(each).get("type", "image") == "image"
-    ]
-    listed = _list(result.get("series_images")) or _list(result.get("images")) or outputs
+    listed = _list(result.get("series_images")) or _list(result.get("images")) or _outputs(fields)
     return tuple(_each_image(listed[:MAX_IMAGES])), is_series
+
+
+def _outputs(fields: Fields) -> list[Json]:
+    """The newer generation's images, among whatever else it puts out."""
+    listed = _list(fields.get("outputs"))[:MAX_LISTED]
+    return [each for each in listed if _mapping(each).get("type", "image") == "image"]
 
 
 def _each_image(listed: list[Json]) -> Iterator[ResultImage]:
@@ -196,10 +199,11 @@ def _text(fields: Fields, *names: str) -> str:
     """The first of these fields that has text or a number; U+0000, which a database may cut at, is replaced."""
     for name in names:
         value = fields.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, str):
+            if value:
+                return value.replace("\x00", "\ufffd")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
             return _digits(value)
-        if isinstance(value, str) and value:
-            return value.replace("\x00", "\ufffd")
     return ""
 
 

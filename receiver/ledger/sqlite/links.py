@@ -81,7 +81,7 @@ class Links:
 
     def remember(self, row: TaskRow, fact: bytes, heard: Heard, verdict: Verdict) -> None:
         """Link a new fact into the task's chain, or count one that was heard by this very road before."""
-        identity = (row.key, fact, heard.source.value, heard.trust.value)
+        identity = (row.key, fact, str(heard.source), str(heard.trust))
         if identity in self._new:
             link = self._new[identity]
             link.count += 1
@@ -121,7 +121,7 @@ def _values(identity: Identity, link: _Link) -> tuple[Any, ...]:
     return (
         *identity,
         link.number,
-        link.verdict.value,
+        str(link.verdict),
         str(report.status),
         report.provider_task_id,
         report.message,

@@ -207,7 +207,7 @@ def insert_events(raw: sqlite3.Connection, events: Sequence[Event]) -> None:
         [
             (
                 event.id,
-                event.type.value,
+                str(event.type),
                 event.task.external_task_id,
                 event.time,
                 snapshot(event.task),
@@ -278,4 +278,4 @@ def _images_of(text: str) -> tuple[TaskImage, ...]:
 
 
 def _word(member: StrEnum | None) -> str | None:
-    return None if member is None else str(member.value)
+    return None if member is None else str(member)
