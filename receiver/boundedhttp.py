@@ -13,6 +13,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from receiver.lingering import Lingering
 from receiver.problems import Problem
 
 
@@ -69,7 +70,7 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a head, but not for ever."""
         super().connection_made(transport)
-        self.transport = self._lingering = _Lingering(transport, self._linger)
+        self.transport = self._lingering = Lingering(transport, self._linger)
         self._be_patient(self._limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -277,49 +278,6 @@ class BoundedHttp(HttpToolsProtocol):
         self.flow.resume_reading()
         self._be_patient(self._limits.linger_seconds)
         return True
-
-
-class _Lingering(asyncio.Transport):
-    """A transport whose first close, where somebody may still be sending, only says that we have finished.
-
-    Head and body of an answer are written one after the other: they leave together, in one packet.
-    """
-
-    def __init__(self, real: asyncio.Transport, lingers: Callable[[], bool]) -> None:
-        super().__init__()
-        self._real = real
-        self._lingers = lingers
-        self._is_ending = False
-        self._unsent: list[bytes | bytearray | memoryview] = []
-        self._loop = asyncio.get_running_loop()
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        if not self._unsent:
-            self._loop.call_soon(self.send)
-        self._unsent.append(data)
-
-    def send(self) -> None:
-        """Hand on what was written."""
-        if self._unsent:
-            unsent, self._unsent = self._unsent, []
-            self._real.write(b"".join(unsent))
-
-    def is_closing(self) -> bool:
-        return self._is_ending or self._real.is_closing()
-
-    def close(self) -> None:
-        self.send()
-        if self._is_ending or self._real.is_closing() or not self._lingers():
-            self._real.close()
-        else:
-            self._is_ending = True
-            try:
-                self._real.write_eof()
-            except OSError:  # the other side has just reset the connection
-                self._real.abort()
-
-    def abort(self) -> None:
-        self._real.abort()
 
 
 def _disconnect(cycle: RequestResponseCycle) -> None:

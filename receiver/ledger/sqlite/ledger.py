@@ -30,7 +30,7 @@ from receiver.ledger.base import (
     Unsent,
     WriterState,
 )
-from receiver.ledger.errors import LedgerLocked, LedgerUnusable, Refusal, Unwritable
+from receiver.ledger.errors import LedgerUnusable, Refusal, Unwritable
 from receiver.ledger.migrate import migrate_sqlite
 from receiver.ledger.sqlite import claiming, replaying, sending, unreadable
 from receiver.ledger.sqlite.connection import connect_reader, connect_writer, in_thread
@@ -46,7 +46,6 @@ from submitter.providers.base import Trust
 
 T = TypeVar("T")
 log = structlog.get_logger("ledger")
-_LOCK_POLL = 0.1  # seconds between tries while another process still holds the lock
 
 
 class SqliteLedger:
@@ -70,7 +69,7 @@ class SqliteLedger:
         """Lock, migrate and open. Raises LedgerLocked after `lock_wait`, or LedgerUnusable."""
         path = await asyncio.to_thread(path.resolve)  # by another name it would have another lock
         lock = LedgerLock(path)
-        await _acquire(lock, path, address=address, lock_wait=lock_wait)
+        await lock.acquire_within(lock_wait, address=address)
         connection: aiosqlite.Connection | None = None
         try:
             await asyncio.to_thread(_make_private, path)
@@ -295,24 +294,6 @@ def _tasks_in(outcome: object) -> list[Task]:
     if isinstance(outcome, list):
         return [task for each in outcome for task in _tasks_in(each)]
     return []
-
-
-async def _acquire(lock: LedgerLock, path: Path, *, address: str | None, lock_wait: timedelta) -> None:
-    if not path.parent.is_dir():
-        raise LedgerUnusable(f"{path.parent} is no directory: make it, or give another ledger.url")
-    loop = asyncio.get_running_loop()
-    until = loop.time() + lock_wait.total_seconds()
-    while True:
-        try:
-            lock.acquire(address=address)
-        except LedgerLocked:
-            if loop.time() >= until:
-                raise
-            await asyncio.sleep(_LOCK_POLL)
-        except OSError as error:
-            raise LedgerUnusable(f"{path}: cannot be locked ({error})") from error
-        else:
-            return
 
 
 def _make_private(path: Path) -> None:

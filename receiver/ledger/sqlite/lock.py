@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
 
-from receiver.ledger.errors import LedgerLocked
+from receiver.ledger.errors import LedgerLocked, LedgerUnusable
+
+POLL_SECONDS = 0.1  # between tries while another process still holds it
 
 
 class LedgerLock:
@@ -31,6 +35,25 @@ class LedgerLock:
         self._descriptor = descriptor
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "address": address}).encode(), 0)
+
+    async def acquire_within(self, wait: timedelta, *, address: str | None) -> None:
+        """Take it as soon as its holder lets go. Raises LedgerLocked when the wait is over, or LedgerUnusable."""
+        folder = self._path.parent
+        if not folder.is_dir():
+            raise LedgerUnusable(f"{folder} is no directory: make it, or give another ledger.url")
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait.total_seconds()
+        while True:
+            try:
+                self.acquire(address=address)
+            except LedgerLocked:
+                if loop.time() >= until:
+                    raise
+                await asyncio.sleep(POLL_SECONDS)
+            except OSError as error:
+                raise LedgerUnusable(f"{self._database}: cannot be locked ({error})") from error
+            else:
+                return
 
     def release(self) -> None:
         """Let go of it. The file stays: removing it would let two processes lock two files of one name."""
