@@ -39,7 +39,7 @@ async def _connect(target: str, prepare: Callable[[sqlite3.Connection], None]) -
     # A connect that fails leaves aiosqlite's thread behind, which then speaks to a closed loop: try it plainly first.
     await asyncio.to_thread(lambda: sqlite3.connect(target, uri=is_uri).close())
     connection = await aiosqlite.connect(
-        target, uri=is_uri, isolation_level=None, cached_statements=512, check_same_thread=False
+        target, uri=is_uri, isolation_level=None, cached_statements=256, check_same_thread=False
     )
     try:
         await in_thread(connection, prepare)
