@@ -100,7 +100,7 @@ def bind(host: str, port: int) -> socket.socket:
 def _spare_the_collector() -> None:
     """What is there by now stays to the end: looking through it again and again took a tenth of each callback."""
     gc.freeze()
-    gc.set_threshold(GARBAGE_AT, 20, 50)
+    gc.set_threshold(GARBAGE_AT, 10, 10)
 
 
 async def _announce(server: Server, config: Config, listener: socket.socket) -> None:
