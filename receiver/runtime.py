@@ -16,7 +16,7 @@ from receiver.deadlines import Deadlines
 from receiver.inbound import InboundLimits
 from receiver.ingest import Ingest, LedgerJudge
 from receiver.journal import Account, LedgerJournal
-from receiver.ledger.base import OpenedAs
+from receiver.ledger.base import Change, OpenedAs
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.poller import Poller
 from receiver.replay import Replay, accounts_of
@@ -90,7 +90,7 @@ class Runtime:
         self.worker = Worker([*self._senders.values(), *questions.values(), Deadlines(ledger, judge)], clock=clock)
         self._working: asyncio.Task[None] | None = None
         self._is_closed = False
-        ledger.on_change = self.waiting.wake
+        ledger.on_change = self._changed
 
     @classmethod
     async def open(
@@ -149,6 +149,10 @@ class Runtime:
         await self.submitter.aclose()
         await self.ledger.aclose()
         log.info("receiver.stopped")
+
+    def _changed(self, change: Change) -> None:
+        """Something was committed: those who wait for it are told."""
+        self.waiting.wake(change.tasks)
 
     def _wake_for(self, decision: Decision) -> None:
         """Who has something to do now: the poller of a doubt, the sender of an account whose slot is free."""

@@ -30,6 +30,14 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a commit has changed: whose tasks, and whether events were written."""
+
+    tasks: Sequence[str]
+    has_events: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WriterState:
     """What waits to be written at this moment, and what this process has committed."""
 
@@ -134,15 +142,25 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
-    """An event as it was committed. `task` is the snapshot's text."""
+    """An event as it was committed. `task` is the snapshot's text; `about` is what it tells of where that is no task.
+
+    Both are JSON: the latter an object with one key, such as `destination`.
+    """
 
     position: int
     id: str
     type: str
     time: Moment
     task: str | None
+    external_task_id: str | None = None
     was: str | None = None
     now_is: str | None = None
+    about: str | None = None
+
+    @property
+    def data(self) -> str:
+        """What is told, as JSON text: the same at each telling."""
+        return self.task or self.about or "null"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ async def test_the_ledger_conforms(check: str, engine: SqliteEngine) -> None:
 def listen(ledger: SqliteLedger) -> set[str]:
     """The ids that the ledger says it has changed, from now on."""
     changed: set[str] = set()
-    ledger.on_change = changed.update
+    ledger.on_change = lambda change: changed.update(change.tasks)
     return changed
 
 

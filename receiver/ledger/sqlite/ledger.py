@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ import aiosqlite
 import structlog
 
 from receiver.ledger.base import (
+    Change,
     Claim,
     Heard,
     History,
@@ -51,11 +53,11 @@ log = structlog.get_logger("ledger")
 class SqliteLedger:
     """The ledger in one file. Open it with `SqliteLedger.open`, close it with `aclose`.
 
-    `on_change` is called on the loop after each commit with the ids of the tasks it changed.
+    `on_change` is called on the loop after each commit that changed something.
     """
 
     def __init__(self, lock: LedgerLock, connection: aiosqlite.Connection, reader: SqliteReader) -> None:
-        self.on_change: Callable[[Sequence[str]], None] = lambda _ids: None
+        self.on_change: Callable[[Change], None] = lambda _: None
         self._lock = lock
         self._connection = connection
         self._reader = reader
@@ -258,11 +260,14 @@ class SqliteLedger:
         return await self._writer.write(Single(act), None, size=size)
 
     def _committed(self, outcomes: Sequence[Any]) -> None:
-        changed = [task.external_task_id for outcome in outcomes for task in _tasks_in(outcome)]
+        changed = list(chain.from_iterable(map(_changes_in, outcomes)))
+        if not changed:
+            return
+        tasks = [task.external_task_id for task, _ in changed]
         try:
-            self.on_change(changed)
+            self.on_change(Change(tasks=tasks, has_events=any(has_events for _, has_events in changed)))
         except Exception:  # the commit is done: what becomes of the news of it must not stop the writer
-            log.exception("change.untold", tasks=changed)
+            log.exception("change.untold", tasks=tasks)
 
 
 def _setting(raw: sqlite3.Connection, name: str) -> str | None:
@@ -286,13 +291,14 @@ def _unwritable(error: Exception) -> Unwritable:
     return Unwritable(f"{type(error).__name__}: {error}")
 
 
-def _tasks_in(outcome: object) -> list[Task]:
+def _changes_in(outcome: object) -> list[tuple[Task, bool]]:
+    """The tasks an outcome speaks of, and whether each may have an event of it."""
     if isinstance(outcome, Decision):
-        return [outcome.task]
+        return [(outcome.task, bool(outcome.events))]
     if isinstance(outcome, Task):
-        return [outcome]
+        return [(outcome, True)]
     if isinstance(outcome, list):
-        return [task for each in outcome for task in _tasks_in(each)]
+        return [change for each in outcome for change in _changes_in(each)]
     return []
 
 

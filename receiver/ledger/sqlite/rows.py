@@ -165,8 +165,10 @@ def event_of(row: sqlite3.Row) -> StoredEvent:
         type=row["type"],
         time=row["time"],
         task=row["task"],
+        external_task_id=row["external_task_id"],
         was=row["was"],
         now_is=row["now_is"],
+        about=row["about"],
     )
 
 

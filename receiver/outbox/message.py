@@ -1,0 +1,54 @@
+"""An event as destinations are told it: CloudEvents 1.0, the same bytes at every attempt. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from receiver.ledger.base import StoredEvent
+from submitter.moments import Moment, iso
+
+CONTENT_TYPE = "application/cloudevents+json"
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """An event on its way out. `body` is its CloudEvent, UTF-8 JSON; `id` names it for whoever was told before."""
+
+    id: str
+    type: str
+    position: int
+    time: Moment
+    external_task_id: str | None
+    body: bytes
+
+
+def message_of(event: StoredEvent, *, source: str) -> Message:
+    """The event as a message. `source` is the ledger's own name: with the id it names one event in the world."""
+    return Message(
+        id=event.id,
+        type=event.type,
+        position=event.position,
+        time=event.time,
+        external_task_id=event.external_task_id,
+        body=_cloud_event(event, source).encode(),
+    )
+
+
+def _cloud_event(event: StoredEvent, source: str) -> str:
+    """Structured JSON, CloudEvents 1.0.2 §3; what a conflict was and is are extension attributes."""
+    attributes = {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": source,
+        "type": event.type,
+        "subject": event.external_task_id,
+        "time": iso(event.time),
+        "datacontenttype": "application/json",
+        "was": event.was,
+        "is": event.now_is,
+    }
+    head = _encode({name: value for name, value in attributes.items() if value is not None})
+    return f'{head[:-1]},"data":{event.data}}}'
