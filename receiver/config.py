@@ -18,10 +18,10 @@ from pydantic import (
     model_validator,
 )
 
+from receiver.configdestinations import DestinationConfig
 from receiver.configerrors import ConfigError, ConfigProblem, problems_in
 from receiver.configsources import Layer, read_environment, read_flags, read_toml
 from submitter.settings import BASE_URLS, Duration, ProviderSettings, Secrets, Texts, listed
-from submitter.signatures import key_of
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
@@ -90,23 +90,6 @@ class PollingConfig(_Table):
     budget_per_minute: int = Field(60, ge=1, description="questions per minute and provider")
 
 
-class DestinationConfig(_Table):
-    """An app that is told of events."""
-
-    name: str
-    kind: Literal["webhook"] = "webhook"
-    url: str
-    secret: SecretStr | None = None
-    events: Texts = ("task.succeeded", "task.failed")
-    private: bool = False
-
-    @model_validator(mode="after")
-    def _usable(self) -> DestinationConfig:
-        if self.secret is not None:
-            key_of(self.secret.get_secret_value())
-        return self
-
-
 class GatewayConfig(_Table):
     """The Kling wire, served from the ledger."""
 
@@ -149,6 +132,9 @@ class Config(_Table):
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
     polling: PollingConfig = PollingConfig()
     destinations: Annotated[tuple[DestinationConfig, ...], BeforeValidator(listed)] = ()
+    handlers: Texts = Field(
+        (), description="'module:function' of this process that is told of every event, for those who embed"
+    )
     gateway: GatewayConfig = GatewayConfig()
     archive: ArchiveConfig = ArchiveConfig()
     retention: RetentionConfig = RetentionConfig()
@@ -172,6 +158,20 @@ class Config(_Table):
             if _NAME.fullmatch(name) is None:
                 raise ValueError(f"{name!r}: an account's name has lower-case letters, digits, - and _ only")
         return providers
+
+    @model_validator(mode="after")
+    def _destinations_fit(self) -> Config:
+        names = [destination.name for destination in self.destinations]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"destinations: {', '.join(twice)} is there twice: each needs a name of its own")
+        for destination in self.destinations:
+            strange = [name for name in destination.providers if name not in self.providers]
+            if strange:
+                known = ", ".join(self.providers) or "none"
+                where = f"destinations.{destination.name}.providers"
+                raise ValueError(f"{where}: {', '.join(strange)} is no account here: there is {known}")
+        return self
 
 
 def load_config(

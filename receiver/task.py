@@ -1,10 +1,11 @@
-"""The task and the closed sets around it: states, verdicts, sources, doubts, events."""
+"""The task and the closed sets around it: states, verdicts, sources, doubts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
+from receiver.eventtype import EventType
 from submitter.moments import Moment
 from submitter.providers.base import Trust
 from submitter.report import ReportedStatus
@@ -63,18 +64,6 @@ class Doubt(StrEnum):
     FOREIGN_ID = "foreign_id"
     OTHER_IMAGES = "other_images"  # two successes by URL token that show different images
     UNCONFIRMED = "unconfirmed"  # any final, where the account says confirm = "terminal"
-
-
-class EventType(StrEnum):
-    """The facts about a task worth telling."""
-
-    SUBMITTED = "task.submitted"
-    PROCESSING = "task.processing"
-    SUCCEEDED = "task.succeeded"
-    FAILED = "task.failed"
-    REFUSED = "task.refused"
-    EXPIRED = "task.expired"
-    CONFLICT = "task.conflict"
 
 
 EVENT_OF_STATE = {

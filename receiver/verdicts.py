@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from receiver.eventtype import EventType
 from receiver.facts import contradicts_images, merge_facts, proven_images
 from receiver.lifecycle import TRANSITIONS, moved, news, settled, undoubted, without_unproven_images
 from receiver.task import (
@@ -20,7 +21,6 @@ from receiver.task import (
     Decision,
     Doubt,
     Event,
-    EventType,
     ReportCounts,
     Rules,
     SettledBy,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from receiver.eventtype import EventType
 from receiver.lifecycle import HELD_FOR, expire, overdue
-from receiver.task import Doubt, EventType, SettledBy, Source, Task, TaskState, Verdict
+from receiver.task import Doubt, SettledBy, Source, Task, TaskState, Verdict
 from submitter.moments import millis
 from submitter.providers import Trust
 from submitter.report import ReportedStatus

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from receiver.eventtype import EventType
 from receiver.lifecycle import STIMULI, TRANSITIONS, adopt, expire, note, overdue, refuse, submit_anew
 from receiver.task import (
     AT_REST,
     SETTLED,
     Decision,
     Event,
-    EventType,
     ReportCounts,
     Rules,
     SettledBy,
