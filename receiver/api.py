@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from receiver.access import require_access
 from receiver.bodies import known_fields, read_fields, text_field
 from receiver.ledger.base import History, OpenedAs, Query, StoredEvent
+from receiver.ledger.deliveries import Delivery
 from receiver.ledger.errors import NotPossible, UnknownTask
 from receiver.problems import invalid
 from receiver.runtime import Runtime
@@ -20,7 +21,7 @@ from receiver.taskjson import record_json, task_json
 from submitter.errors import FieldProblem
 from submitter.ids import check_external_task_id, new_external_task_id
 from submitter.journal import Submission
-from submitter.moments import iso
+from submitter.moments import iso, iso_or_none
 from submitter.request import read_request
 
 LONGEST_WAIT = 25.0  # seconds: most platforms' proxies cut a request at 30
@@ -177,7 +178,7 @@ def event_json(event: StoredEvent) -> dict[str, Any]:
     }
     if event.was is not None:
         listed |= {"was": event.was, "is": event.now_is}
-    return listed
+    return listed if event.about is None else listed | json.loads(event.about)
 
 
 def history_json(history: History) -> dict[str, Any]:
@@ -202,7 +203,23 @@ def history_json(history: History) -> dict[str, Any]:
         "events": [
             {key: value for key, value in event_json(event).items() if key != "task"} for event in history.events
         ],
-        "deliveries": list(history.deliveries),
+        "deliveries": [delivery_json(delivery) for delivery in history.deliveries],
+    }
+
+
+def delivery_json(delivery: Delivery) -> dict[str, Any]:
+    """A delivery, wherever it is shown."""
+    return {
+        "id": delivery.key,
+        "event": delivery.event_id,
+        "type": delivery.type,
+        "external_task_id": delivery.external_task_id,
+        "destination": delivery.destination,
+        "state": delivery.state,
+        "attempts": delivery.attempts,
+        "reason": delivery.reason,
+        "next_at": iso_or_none(delivery.next_at),
+        "settled_at": iso_or_none(delivery.settled_at),
     }
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
+from receiver.ledger.deliveries import Delivery, Outbox
 from receiver.ledger.errors import Refusal
 from receiver.straggler import Next, Outcome, Purpose
 from receiver.task import Decision, Record, Source, Task, TaskState, Verdict
@@ -186,7 +187,7 @@ class History:
 
     reports: Sequence[HistoryReport]
     events: Sequence[StoredEvent]
-    deliveries: Sequence[Mapping[str, Any]]
+    deliveries: Sequence[Delivery]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +239,7 @@ class Judge(Protocol):
         """What time alone makes of a task."""
 
 
-class Ledger(Protocol):
+class Ledger(Outbox, Protocol):
     """The task ledger. Every write is committed to disk when its method returns.
 
     Writes raise LedgerUnavailable when the store is in trouble, and a Refusal when the entry is at fault.

@@ -10,7 +10,8 @@ from datetime import timedelta
 
 from receiver.ledger.base import Claim, Judge, Pause
 from receiver.ledger.errors import NotPossible, UnknownTask
-from receiver.ledger.sqlite.rows import ROW, TaskRow, fetch, row_of, update_tasks, write_decision
+from receiver.ledger.sqlite.events import write_decision
+from receiver.ledger.sqlite.rows import ROW, TaskRow, fetch, row_of, update_tasks
 from receiver.ledger.sqlite.sending import queue_again
 from receiver.lifecycle import expire, refuse
 from receiver.schedule import DOUBT_SPACING

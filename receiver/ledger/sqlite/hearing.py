@@ -7,16 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from receiver.ledger.base import Heard, Judge
 from receiver.ledger.errors import ForeignTask, Refusal
+from receiver.ledger.sqlite.events import insert_events
 from receiver.ledger.sqlite.links import Links
-from receiver.ledger.sqlite.rows import (
-    ROW,
-    TaskRow,
-    forget_pictures,
-    insert_events,
-    insert_task,
-    row_of,
-    update_tasks,
-)
+from receiver.ledger.sqlite.rows import ROW, TaskRow, forget_pictures, insert_task, row_of, update_tasks
 from receiver.ledger.sqlite.sets import select_in
 from receiver.task import Decision, Event, ReportCounts, Task, TaskState, Verdict
 from submitter.report import fingerprint

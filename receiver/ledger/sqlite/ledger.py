@@ -8,7 +8,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,9 +31,18 @@ from receiver.ledger.base import (
     Unsent,
     WriterState,
 )
+from receiver.ledger.deliveries import (
+    ClaimedDelivery,
+    DeliveryPage,
+    DeliveryQuery,
+    DestinationState,
+    Settled,
+    Settlement,
+    Subscription,
+)
 from receiver.ledger.errors import LedgerUnusable, Refusal, Unwritable
 from receiver.ledger.migrate import migrate_sqlite
-from receiver.ledger.sqlite import claiming, replaying, sending, unreadable
+from receiver.ledger.sqlite import claiming, outbox, replaying, sending, unreadable
 from receiver.ledger.sqlite.connection import connect_reader, connect_writer, in_thread
 from receiver.ledger.sqlite.hearing import Hear
 from receiver.ledger.sqlite.lock import LedgerLock
@@ -77,7 +85,7 @@ class SqliteLedger:
             await asyncio.to_thread(_make_private, path)
             connection = await connect_writer(path)
             await in_thread(connection, lambda raw: migrate_sqlite(raw, now=now))
-            await in_thread(connection, sending.sweep_pictures)
+            await in_thread(connection, lambda raw: _tidy(raw, now=now))
             reader = SqliteReader(await connect_reader(path))
         except sqlite3.Error as error:
             await _give_up(lock, connection)
@@ -228,6 +236,40 @@ class SqliteLedger:
         """As Ledger.give_reasons."""
         await self._write(lambda raw: unreadable.give_reasons(raw, reasons))
 
+    async def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """As Outbox.subscribe."""
+        await self._write(lambda raw: outbox.subscribe(raw, subscriptions))
+
+    async def claim_deliveries(
+        self, destination: str, *, now: Moment, lease: timedelta, limit: int
+    ) -> list[ClaimedDelivery]:
+        """As Outbox.claim_deliveries."""
+        return await self._write(lambda raw: outbox.claim(raw, destination, now=now, lease=lease, limit=limit))
+
+    async def settle_deliveries(self, settlements: Sequence[Settlement]) -> Settled:
+        """As Outbox.settle_deliveries."""
+        return await self._write(lambda raw: outbox.settle(raw, settlements))
+
+    async def redeliver(self, keys: Sequence[int], *, now: Moment) -> int:
+        """As Outbox.redeliver."""
+        return await self._write(lambda raw: outbox.redeliver(raw, keys, now=now))
+
+    async def next_delivery_at(self, destination: str) -> Moment | None:
+        """As Outbox.next_delivery_at."""
+        return await self._reader.next_delivery_at(destination)
+
+    async def deliveries(self, query: DeliveryQuery) -> DeliveryPage:
+        """As Outbox.deliveries."""
+        return await self._reader.deliveries(query)
+
+    async def count_deliveries(self, query: DeliveryQuery) -> int:
+        """As Outbox.count_deliveries."""
+        return await self._reader.count_deliveries(query)
+
+    async def destinations(self) -> list[DestinationState]:
+        """As Outbox.destinations."""
+        return await self._reader.destinations()
+
     async def record(self, external_task_id: str) -> Record | None:
         """As Ledger.record."""
         return await self._reader.record(external_task_id)
@@ -260,14 +302,19 @@ class SqliteLedger:
         return await self._writer.write(Single(act), None, size=size)
 
     def _committed(self, outcomes: Sequence[Any]) -> None:
-        changed = list(chain.from_iterable(map(_changes_in, outcomes)))
-        if not changed:
+        change = _change_in(outcomes)
+        if not (change.tasks or change.has_events):
             return
-        tasks = [task.external_task_id for task, _ in changed]
         try:
-            self.on_change(Change(tasks=tasks, has_events=any(has_events for _, has_events in changed)))
+            self.on_change(change)
         except Exception:  # the commit is done: what becomes of the news of it must not stop the writer
-            log.exception("change.untold", tasks=tasks)
+            log.exception("change.untold", tasks=change.tasks)
+
+
+def _tidy(raw: sqlite3.Connection, *, now: Moment) -> None:
+    """What a process that ended midway left behind."""
+    sending.sweep_pictures(raw)
+    outbox.release_leases(raw, now=now)
 
 
 def _setting(raw: sqlite3.Connection, name: str) -> str | None:
@@ -291,15 +338,24 @@ def _unwritable(error: Exception) -> Unwritable:
     return Unwritable(f"{type(error).__name__}: {error}")
 
 
-def _changes_in(outcome: object) -> list[tuple[Task, bool]]:
-    """The tasks an outcome speaks of, and whether each may have an event of it."""
-    if isinstance(outcome, Decision):
-        return [(outcome.task, bool(outcome.events))]
-    if isinstance(outcome, Task):
-        return [(outcome, True)]
-    if isinstance(outcome, list):
-        return [change for each in outcome for change in _changes_in(each)]
-    return []
+def _change_in(outcomes: Sequence[object]) -> Change:
+    """The tasks that outcomes speak of, and whether events may have been written with them."""
+    tasks: list[str] = []
+    has_events = False
+    for outcome in outcomes:
+        if isinstance(outcome, Decision):
+            tasks.append(outcome.task.external_task_id)
+            has_events |= bool(outcome.events)
+        elif isinstance(outcome, Task):
+            tasks.append(outcome.external_task_id)
+            has_events = True
+        elif isinstance(outcome, Settled):
+            has_events |= bool(outcome.disabled)
+        elif isinstance(outcome, list):
+            within = _change_in(outcome)
+            tasks.extend(within.tasks)
+            has_events |= within.has_events
+    return Change(tasks=tasks, has_events=has_events)
 
 
 def _make_private(path: Path) -> None:

@@ -12,14 +12,16 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from receiver.ledger.base import History, HistoryReport, KeptUnreadable, Page, Query, StoredEvent
+from receiver.ledger.deliveries import DeliveryPage, DeliveryQuery, DestinationState
 from receiver.ledger.errors import LedgerUnavailable, LedgerUnusable
 from receiver.ledger.migrate import require_current
+from receiver.ledger.sqlite import outboxreading
 from receiver.ledger.sqlite.connection import connect_reader, in_thread, is_store_trouble
 from receiver.ledger.sqlite.rows import ROW, event_of, record_of
 from receiver.ledger.sqlite.unreadable import kept_of
 from receiver.lifecycle import HELD_FOR
 from receiver.task import Record, Source, Verdict
-from submitter.moments import Moment, iso, iso_or_none, millis
+from submitter.moments import Moment, millis
 from submitter.providers.base import Trust
 
 T = TypeVar("T")
@@ -136,6 +138,22 @@ class SqliteReader:
             {"held_for": millis(HELD_FOR), "strict": json.dumps(sorted(strict_providers))},
         )
 
+    async def next_delivery_at(self, destination: str) -> Moment | None:
+        """When the first delivery to it is due and may leave."""
+        return await self._read(lambda raw: outboxreading.next_delivery_at(raw, destination))
+
+    async def deliveries(self, query: DeliveryQuery) -> DeliveryPage:
+        """A page of deliveries, newest first."""
+        return await self._read(lambda raw: outboxreading.page_of(raw, query))
+
+    async def count_deliveries(self, query: DeliveryQuery) -> int:
+        """How many there are, on all pages."""
+        return await self._read(lambda raw: outboxreading.count(raw, query))
+
+    async def destinations(self) -> list[DestinationState]:
+        """Every destination, and how it fares."""
+        return await self._read(outboxreading.destinations)
+
     async def _moment(self, sql: str, parameters: Mapping[str, Any]) -> Moment | None:
         row = await self._read(lambda raw: raw.execute(sql, parameters).fetchone())
         moment: Moment | None = None if row is None else row[0]
@@ -172,7 +190,7 @@ def _history(raw: sqlite3.Connection, external_task_id: str) -> History | None:
     events = raw.execute("select * from events where id > ? and id < ? order by position", its_own).fetchall()
     deliveries = raw.execute(
         """
-        select deliveries.*, events.id as event_id from deliveries join events using (position)
+        select deliveries.*, events.id as event_id, events.type from deliveries join events using (position)
          where events.id > ? and events.id < ? order by deliveries.key
         """,
         its_own,
@@ -180,7 +198,7 @@ def _history(raw: sqlite3.Connection, external_task_id: str) -> History | None:
     return History(
         reports=[_report_of(row) for row in reports],
         events=[event_of(row) for row in events],
-        deliveries=[_delivery_json(row) for row in deliveries],
+        deliveries=[outboxreading.delivery_of(row) for row in deliveries],
     )
 
 
@@ -198,16 +216,3 @@ def _report_of(row: sqlite3.Row) -> HistoryReport:
         count=row["count"],
         hash=row["hash"],
     )
-
-
-def _delivery_json(row: sqlite3.Row) -> dict[str, Any]:
-    return {
-        "id": row["key"],
-        "event": row["event_id"],
-        "destination": row["destination"],
-        "state": row["state"],
-        "attempts": row["attempts"],
-        "reason": row["reason"],
-        "next_at": iso(row["next_at"]),
-        "settled_at": iso_or_none(row["settled_at"]),
-    }

@@ -11,11 +11,9 @@ from typing import Any
 
 from receiver.ledger.base import StoredEvent
 from receiver.ledger.errors import UnknownTask
-from receiver.ledger.sqlite.sets import insert_rows, update_rows
+from receiver.ledger.sqlite.sets import update_rows
 from receiver.task import (
-    Decision,
     Doubt,
-    Event,
     Record,
     ReportCounts,
     SettledBy,
@@ -24,7 +22,6 @@ from receiver.task import (
     TaskImage,
     TaskState,
 )
-from receiver.taskjson import snapshot
 from receiver.values import made
 from submitter.moments import Moment
 from submitter.providers.base import Trust
@@ -200,39 +197,6 @@ def update_tasks(raw: sqlite3.Connection, rows: Iterable[TaskRow]) -> None:
         update_rows(raw, "tasks", columns, values)
 
 
-def insert_events(raw: sqlite3.Connection, events: Sequence[Event]) -> None:
-    """The events in their order: their positions are dense and grow with the commits."""
-    insert_rows(
-        raw,
-        "events",
-        ("id", "type", "external_task_id", "time", "task", "was", "now_is"),
-        [
-            (
-                event.id,
-                str(event.type),
-                event.task.external_task_id,
-                event.time,
-                snapshot(event.task),
-                _word(event.was),
-                _word(event.now_is),
-            )
-            for event in events
-        ],
-    )
-
-
-def write_decision(raw: sqlite3.Connection, row: TaskRow, decision: Decision) -> Task:
-    """A decision that no report brought: the row anew, and its events."""
-    row.task = decision.task
-    if decision.task.is_at_rest and decision.task.doubt is None:
-        row.query_at = None
-    update_tasks(raw, [row])
-    insert_events(raw, decision.events)
-    if decision.task.is_at_rest:
-        forget_pictures(raw, [decision.task.external_task_id])
-    return decision.task
-
-
 def forget_pictures(raw: sqlite3.Connection, external_task_ids: Sequence[str]) -> None:
     """The pictures of these tasks' requests have served: they are not sent any more."""
     raw.execute(
@@ -252,7 +216,7 @@ def _changes(before: Task, after: Task) -> dict[str, Any]:
 def _columns(fields: dict[str, Any]) -> dict[str, Any]:
     """Fields of a task as columns, in plain kinds: SQLite's module is slow with members of closed sets."""
     for name in fields.keys() & _WORDS:
-        fields[name] = _word(fields[name])
+        fields[name] = word(fields[name])
     if "images" in fields:
         fields["images"] = _images_text(fields["images"])
     if "reports" in fields:
@@ -279,5 +243,6 @@ def _images_of(text: str) -> tuple[TaskImage, ...]:
     )
 
 
-def _word(member: StrEnum | None) -> str | None:
+def word(member: StrEnum | None) -> str | None:
+    """The member's text, in its plain kind."""
     return None if member is None else str(member)

@@ -11,13 +11,8 @@ from typing import Any
 from receiver.inlinepictures import put_back
 from receiver.ledger.base import Lane, Opened, OpenedAs, Opening, Unsent
 from receiver.ledger.errors import NotPossible, TaskExists
-from receiver.ledger.sqlite.rows import (
-    TaskRow,
-    fetch,
-    insert_task,
-    update_tasks,
-    write_decision,
-)
+from receiver.ledger.sqlite.events import write_decision
+from receiver.ledger.sqlite.rows import TaskRow, fetch, insert_task, update_tasks
 from receiver.lifecycle import expire, note, refuse, submit_anew
 from receiver.task import Task, TaskState
 from receiver.values import replace
