@@ -236,6 +236,10 @@ class BoundedHttp(HttpToolsProtocol):
         if self._is_deaf or (self._is_in_body and self.cycle.response_complete):  # all is answered that is to be
             self._is_deaf = True
             self.transport.abort()
+        elif self.flow.read_paused:  # it is we who do not read, while those before it are answered
+            self._be_patient(self._limits.body_seconds if self._is_in_body else self._limits.head_seconds)
+        elif self._running is not None and not (self._is_in_head or self._is_in_body):
+            self.transport.close()  # idle, and answered: one more answer would be taken for the next request's
         elif self._is_in_body:
             detail = f"the body took more than {self._limits.body_seconds:g} s"
             self._refuse(Problem(408, "too_slow", detail, headers=NO_MORE))

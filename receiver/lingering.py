@@ -31,7 +31,8 @@ class Lingering(asyncio.Transport):
         """Hand on what was written."""
         if self._unsent:
             unsent, self._unsent = self._unsent, []
-            self._real.write(b"".join(unsent))
+            if not self._real.is_closing():  # reset meanwhile: uvloop's raises, and nobody is there to read it
+                self._real.write(b"".join(unsent))
 
     def is_closing(self) -> bool:
         """Whether nothing more can be written."""

@@ -32,7 +32,7 @@ class Gathered:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lines: list[str] = []
-        self._is_due = False
+        self._due_on: asyncio.AbstractEventLoop | None = None
         atexit.register(self.write_out)
 
     def write(self, text: str) -> None:
@@ -41,18 +41,18 @@ class Gathered:
 
     def flush(self) -> None:
         """See to it that what waits is written soon."""
-        if self._is_due:
-            return
         try:
-            asyncio.get_running_loop().call_later(GATHERED_SECONDS, self.write_out)
+            loop = asyncio.get_running_loop()
         except RuntimeError:
             self.write_out()
-        else:
-            self._is_due = True
+            return
+        if self._due_on is not loop:  # one that has ended took its timer along
+            self._due_on = loop
+            loop.call_later(GATHERED_SECONDS, self.write_out)
 
     def write_out(self) -> None:
         """Write what waits."""
-        self._is_due = False
+        self._due_on = None
         lines, self._lines = self._lines, []
         # Whoever read the log may be gone, or a test's stream closed: nothing is left to tell it to.
         with contextlib.suppress(OSError, ValueError):

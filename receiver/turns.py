@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 
 from receiver.ledger.errors import Overloaded
@@ -34,6 +35,9 @@ class Turns:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():  # it was handed over as the caller went away
                 self.give_back(external_task_id)
+            else:
+                with contextlib.suppress(ValueError):  # passed over already
+                    waiting.remove(turn)
             raise
 
     def give_back(self, external_task_id: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import signal
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -57,7 +59,19 @@ async def desk(config: Config, *, with_worker: bool = False) -> AsyncIterator[ht
             timeout=TIMEOUT,
         ) as client,
     ):
-        yield client
+        try:
+            yield client
+        except asyncio.CancelledError:
+            note("ending: a create in flight is waited for and written down, for it may be paid for")
+            raise
+        finally:
+            _ignore_further_interrupts()
+
+
+def _ignore_further_interrupts() -> None:
+    """A second Ctrl-C would leave the ledger's connections open, and they would hang the exit."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, lambda _number, _frame: None)
 
 
 async def ask(client: httpx.AsyncClient, method: str, path: str, **options: Any) -> dict[str, Any]:

@@ -215,15 +215,41 @@ async def test_drops_of_a_head_buy_no_time(hurried: House) -> None:
     assert [(408, "too_slow")] == [reply.said for reply in replies]
 
 
-async def test_empty_lines_after_an_answer_buy_no_time_either(hurried: House) -> None:
+@pytest.mark.parametrize("rest", [b"\r\n", b"\r\n" * 40])
+async def test_empty_lines_after_an_answer_buy_no_time_and_no_second_answer(hurried: House, rest: bytes) -> None:
+    """One more answer would be taken for that of the request which the client is about to send."""
     async with line_to(hurried) as line:
         await line.send(LIVE)
         first = await line.reply()
-        await line.send(b"\r\n")
+        await line.send(rest)
         replies = await line.replies()
 
     assert first is not None
-    assert (200, [(408, "too_slow")]) == (first.status, [reply.said for reply in replies])
+    assert (200, []) == (first.status, replies)
+
+
+async def test_a_head_that_came_while_nobody_read_is_not_taken_for_a_slow_one(hurried: House) -> None:
+    """While a pipelined request waits, reading is paused: what lies in the socket was sent in time."""
+    path = await expected(hurried, "paused")
+    waiting = request("/v1/tasks/paused?wait=0.5")
+    callback = request(path, PROCESSING)
+    async with line_to(hurried) as line:
+        await line.send(waiting + LIVE + callback[:30])
+        await asyncio.sleep(0.02)  # lest both pieces come in one
+        await line.send(callback[30:])
+        replies = [await line.reply() for _ in range(3)]
+
+    assert [200, 200, 200] == [reply.status for reply in replies if reply is not None]
+
+
+async def test_who_resets_in_the_midst_of_many_answers_leaves_no_trace(house: House) -> None:
+    for _ in range(20):
+        async with line_to(house) as line:
+            await line.send(request("/nothing") * 12)
+            await asyncio.sleep(0)
+            line.writer.transport.abort()
+
+    assert 200 == (await house.http.get("/livez")).status_code  # and see the last test of this file
 
 
 async def test_a_hundred_slow_heads_do_not_pile_up_and_harm_nobody(hurried: House) -> None:

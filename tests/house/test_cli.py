@@ -482,6 +482,33 @@ def test_a_signal_lets_those_who_wait_go_at_once(sandbox: Running, tmp_path: Pat
     assert (200, "submitted") == (answer.status, task["state"])
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_ctrl_c_ends_submit_when_the_create_in_flight_is_written_down(
+    sandbox: Running, tmp_path: Path, times: int
+) -> None:
+    configured(tmp_path, accounts(sandbox.address))
+    name = f"interrupted-{times}"
+    log = tmp_path / "submit.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*COMMAND, "submit", "--provider", "kling", "--id", name, "a fox [[slow]]"],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    eventually(lambda: is_created(sandbox, name))
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    code = process.wait(PATIENCE)
+    listed = run(tmp_path, "tasks", "list", "--json")
+
+    assert 130 == code  # as shells say it
+    assert "Traceback" not in log.read_text()
+    assert [name] == [task["external_task_id"] for task in listed.json["tasks"] if task["task_id"]]
+
+
 def create(address: str, name: str, prompt: str) -> httpx.Response:
     task = {"provider": "kling", "endpoint": "omni-image", "request": {"prompt": prompt}, "external_task_id": name}
     return httpx.post(f"{address}/v1/tasks", json=task, timeout=PATIENCE)

@@ -270,6 +270,17 @@ async def test_a_closing_writer_takes_no_more(desk: Desk) -> None:
     assert "X" == await first
 
 
+async def test_who_gives_up_closing_leaves_nobody_without_an_answer(desk: Desk) -> None:
+    entries = [desk.add(f"{number}") for number in range(MAX_BATCH + 1)]
+    closing = asyncio.create_task(desk.writer.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+
+    assert [f"{number}" for number in range(MAX_BATCH + 1)] == await asyncio.wait_for(asyncio.gather(*entries), 5)
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+
+
 async def test_an_idle_writer_closes_at_once(desk: Desk) -> None:
     await asyncio.wait_for(desk.writer.aclose(), 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from receiver.ledger.base import Heard, Judge
 from receiver.ledger.errors import ForeignTask, Refusal
@@ -11,8 +12,11 @@ from receiver.ledger.sqlite.events import insert_events
 from receiver.ledger.sqlite.links import Links
 from receiver.ledger.sqlite.rows import ROW, TaskRow, forget_pictures, insert_task, row_of, update_tasks
 from receiver.ledger.sqlite.sets import select_in
-from receiver.task import Decision, Event, ReportCounts, Task, TaskState, Verdict
+from receiver.task import Decision, Event, ReportCounts, Source, Task, TaskState, Verdict
 from submitter.report import fingerprint
+
+_Id: TypeAlias = tuple[str, str]  # a provider, and what it calls a task
+_PROOF = frozenset({Source.ANSWER, Source.QUERY})
 
 
 class Hear:
@@ -98,11 +102,16 @@ class _Batch:
 
 
 class _Owners:
-    """Whose the ids are that the reports of a batch name."""
+    """Whose the ids are that the reports of a batch name.
+
+    An id that was claimed at a task's URL alone keeps nobody's proof out: whoever holds a leaked URL could name
+    the id of another task there, before that is answered.
+    """
 
     def __init__(self, raw: sqlite3.Connection, items: Sequence[Heard], rows: Mapping[str, TaskRow]) -> None:
         self._raw = raw
-        self._in_this_batch: dict[tuple[str, str], str] = {}  # not in the table yet
+        self._rows = rows
+        self._in_this_batch: dict[_Id, set[str]] = {}  # not in the table yet
         strange = {
             (heard.provider, said)
             for heard in items
@@ -118,15 +127,27 @@ class _Owners:
             return named
         if said is None or _is_its_own(said, row):
             return None
-        owner = self._in_this_batch.get((heard.provider, said), heard.external_task_id)
-        owners = [owner, *self._in_the_table.get((heard.provider, said), ())]
-        return next((each for each in owners if each != heard.external_task_id), None)
+        owners = self._owners_of((heard.provider, said))
+        owners.pop(heard.external_task_id, None)
+        return next((owner for owner, is_proven in owners.items() if is_proven or not heard.trust.is_proof), None)
 
     def note(self, task: Task) -> None:
         """This task has its ids from now on."""
         for known in (task.task_id, task.upstream_task_id):
             if known is not None:
-                self._in_this_batch.setdefault((task.provider, known), task.external_task_id)
+                self._in_this_batch.setdefault((task.provider, known), set()).add(task.external_task_id)
+
+    def _owners_of(self, key: _Id) -> dict[str, bool]:
+        """Who has this id at this point of the batch, and whether by proof: a report before may have driven it out."""
+        stored = self._in_the_table.get(key, {})
+        owners: dict[str, bool] = {}
+        for owner in (*stored, *sorted(self._in_this_batch.get(key, ()))):
+            row = self._rows.get(owner)
+            if row is None:
+                owners[owner] = stored[owner]
+            elif _is_its_own(key[1], row):
+                owners[owner] = key[1] == row.task.task_id and row.task.task_id_source in _PROOF
+        return owners
 
     def _exists(self, external_task_id: str) -> bool:
         found = self._raw.execute("select 1 from tasks where external_task_id = ?", (external_task_id,))
@@ -137,13 +158,14 @@ def _is_its_own(said: str, row: TaskRow | None) -> bool:
     return row is not None and said in {row.task.task_id, row.task.upstream_task_id}
 
 
-def _owners(raw: sqlite3.Connection, ids: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
-    """The tasks that have these ids of their providers: as the id they are asked by first, then as the upstream's."""
-    owners: dict[tuple[str, str], list[str]] = {}
+def _owners(raw: sqlite3.Connection, ids: Sequence[_Id]) -> dict[_Id, dict[str, bool]]:
+    """The tasks that have these ids of their providers, and whether an answer to our own question said so."""
+    owners: dict[_Id, dict[str, bool]] = {}
     for column in ("task_id", "upstream_task_id"):
-        columns = f"tasks.provider, {column}, external_task_id"
-        for provider, said, owner in select_in(raw, columns, "tasks", ("tasks.provider", column), ids):
-            owners.setdefault((provider, said), []).append(owner)
+        columns = f"tasks.provider, {column}, external_task_id, task_id_source"
+        for provider, said, owner, source in select_in(raw, columns, "tasks", ("tasks.provider", column), ids):
+            is_proven = column == "task_id" and source in _PROOF
+            owners.setdefault((provider, said), {}).setdefault(owner, is_proven)
     return owners
 
 

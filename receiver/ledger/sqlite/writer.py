@@ -120,7 +120,11 @@ class Writer:
         """Commit what waits, then stop."""
         self._is_closing = True
         self._bell.set()
-        await self._loop_task
+        try:
+            await asyncio.shield(self._loop_task)
+        except asyncio.CancelledError:  # who closes goes away: what waits is committed all the same
+            await asyncio.wait({self._loop_task})
+            raise
 
     async def _run(self) -> None:
         while not (self._is_closing and not self._waiting):

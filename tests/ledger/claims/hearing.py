@@ -482,3 +482,36 @@ async def test_a_callback_revives_what_was_refused_or_expired(engine: Engine) ->
 
     assert [TaskState.SUCCEEDED, TaskState.PROCESSING] == [each.task.state for each in decisions]
     assert await ledger.next_query_at(PROVIDER) is not None
+
+
+async def test_what_another_url_claimed_keeps_no_answer_from_its_task(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await ledger.open_task(opening(OURS))
+    await ledger.open_task(opening(THEIRS))
+    await hear(ledger, answer(SUBMITTED, task=THEIRS))
+    await hear(ledger, callback(PROCESSING, task=THEIRS, provider_task_id=f"p-{OURS}"))
+
+    [answered] = await ledger.apply([answer(SUBMITTED)], JUDGE)
+    [called] = await ledger.apply([callback(SUCCEED, image(), provider_task_id=f"p-{OURS}")], JUDGE)
+
+    assert isinstance(answered, Decision)
+    assert isinstance(called, Decision)
+    assert TaskState.SUCCEEDED is (await task_of(ledger, OURS)).state
+
+
+async def test_an_id_that_was_driven_out_earlier_in_the_batch_belongs_to_nobody(engine: Engine) -> None:
+    """A task keeps two ids: the third that is heard drives one out, in a batch as it does alone."""
+    ledger = await engine.ledger()
+    await ledger.open_task(opening(OURS))
+    await ledger.open_task(opening(THEIRS))
+    await hear(ledger, answer(task=OURS, provider_task_id="1"), callback(PROCESSING, task=OURS, provider_task_id="3"))
+
+    outcomes = await ledger.apply(
+        [
+            callback(PROCESSING, task=OURS, provider_task_id="2"),
+            callback(SUCCEED, image(), task=THEIRS, provider_task_id="3"),
+        ],
+        JUDGE,
+    )
+
+    assert [Verdict.DUPLICATE, Verdict.APPLIED] == [each.verdict for each in outcomes if isinstance(each, Decision)]
