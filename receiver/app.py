@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from receiver import api, metrics, submissions
+from receiver import api, deliveries, metrics, submissions
 from receiver.callbacks import CallbackEndpoint
 from receiver.flood import tell_ended
 from receiver.ledger.errors import LedgerUnavailable
@@ -78,6 +78,10 @@ def _routes(runtime: Runtime) -> list[BaseRoute]:
         Route("/v1/submissions/{external_task_id}/refusal", submissions.hear_refusal, methods=["POST"]),
         Route("/v1/callbacks/replay", api.replay_unreadable, methods=["POST"]),
         Route("/v1/events", api.list_events, methods=["GET"]),
+        Route("/v1/deliveries", deliveries.list_deliveries, methods=["GET"]),
+        Route("/v1/deliveries/redeliver", deliveries.redeliver_many, methods=["POST"]),
+        Route("/v1/deliveries/{key:int}/redeliver", deliveries.redeliver_one, methods=["POST"]),
+        Route("/v1/destinations", deliveries.list_destinations, methods=["GET"]),
         Route("/v1/tick", api.tick, methods=["GET", "POST"]),
         Route("/metrics", metrics.show_metrics, methods=["GET"]),
         Route("/livez", live, methods=["GET"]),

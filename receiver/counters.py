@@ -6,7 +6,8 @@ from collections import Counter
 
 
 class Counters:
-    """Callbacks by provider and verdict, refusals by route, code and provider, questions by provider.
+    """Callbacks by provider and verdict, refusals by route, code and provider, questions by provider, attempts to
+    tell by destination and result.
 
     A label is never a token, an id or a path: a route is its pattern, a provider an account of the configuration.
     """
@@ -15,6 +16,7 @@ class Counters:
         self.callbacks: Counter[tuple[str, str]] = Counter()
         self.refusals: Counter[tuple[str, str, str]] = Counter()
         self.questions: Counter[str] = Counter()
+        self.attempts: Counter[tuple[str, str]] = Counter()
 
     def heard(self, provider: str, verdict: str) -> None:
         """A callback was acknowledged with this verdict."""
@@ -27,3 +29,7 @@ class Counters:
     def asked(self, provider: str) -> None:
         """A question about a task left for its provider."""
         self.questions[provider] += 1
+
+    def told(self, destination: str, result: str) -> None:
+        """An attempt to tell a destination came to this."""
+        self.attempts[destination, result] += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from receiver.access import require_access
 from receiver.counters import Counters
 from receiver.ledger.base import WriterState
+from receiver.ledger.deliveries import DestinationState
 from receiver.runtime import Runtime
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -40,12 +41,39 @@ REFUSALS = Family(
 QUESTIONS = Family(
     "hookledger_questions_total", "counter", "Questions put to a provider about a task, by account.", ("provider",)
 )
+ATTEMPTS = Family(
+    "hookledger_attempts_total",
+    "counter",
+    "Attempts to tell a destination, by what they came to.",
+    ("destination", "result"),
+)
+OPEN = Family("hookledger_deliveries_open", "gauge", "Events that a destination is still to be told.", ("destination",))
+DEAD = Family("hookledger_deliveries_dead", "gauge", "Events that were given up: dead letters.", ("destination",))
+DISABLED = Family(
+    "hookledger_destination_disabled",
+    "gauge",
+    "1 while a destination is told nothing any more, else 0.",
+    ("destination",),
+)
 WAITING = Family("hookledger_writer_waiting_entries", "gauge", "Writes that wait for the next commit.")
 WAITING_BYTES = Family("hookledger_writer_waiting_bytes", "gauge", "Their size, where it counts.")
 BATCHES = Family("hookledger_writer_batches_total", "counter", "Commits.")
 ENTRIES = Family("hookledger_writer_entries_total", "counter", "Writes that were committed.")
 TROUBLE = Family("hookledger_writer_trouble", "gauge", "1 while the store takes no writes, else 0.")
-FAMILIES = (CALLBACKS, REFUSALS, QUESTIONS, WAITING, WAITING_BYTES, BATCHES, ENTRIES, TROUBLE)
+FAMILIES = (
+    CALLBACKS,
+    REFUSALS,
+    QUESTIONS,
+    ATTEMPTS,
+    OPEN,
+    DEAD,
+    DISABLED,
+    WAITING,
+    WAITING_BYTES,
+    BATCHES,
+    ENTRIES,
+    TROUBLE,
+)
 
 
 async def show_metrics(request: Request) -> Response:
@@ -53,15 +81,21 @@ async def show_metrics(request: Request) -> Response:
     runtime: Runtime = request.app.state.runtime
     if not runtime.config.metrics.public:
         require_access(request, runtime.config)
-    return Response(render(runtime.counters, runtime.ledger.writer_state), headers={"Content-Type": CONTENT_TYPE})
+    destinations = await runtime.ledger.destinations()
+    page = render(runtime.counters, runtime.ledger.writer_state, destinations)
+    return Response(page, headers={"Content-Type": CONTENT_TYPE})
 
 
-def render(counters: Counters, writer: WriterState) -> str:
+def render(counters: Counters, writer: WriterState, destinations: Sequence[DestinationState]) -> str:
     """The page. A family without samples still says that it is there."""
     samples: Mapping[Family, Iterable[tuple[tuple[str, ...], int]]] = {
         CALLBACKS: sorted(counters.callbacks.items()),
         REFUSALS: sorted(counters.refusals.items()),
         QUESTIONS: [((provider,), count) for provider, count in sorted(counters.questions.items())],
+        ATTEMPTS: sorted(counters.attempts.items()),
+        OPEN: [((each.name,), each.open) for each in destinations],
+        DEAD: [((each.name,), each.dead) for each in destinations],
+        DISABLED: [((each.name,), int(each.health.disabled_at is not None)) for each in destinations],
         WAITING: [((), writer.waiting)],
         WAITING_BYTES: [((), writer.waiting_bytes)],
         BATCHES: [((), writer.batches)],

@@ -18,6 +18,7 @@ from receiver.ledger.errors import (
     Overloaded,
     Refusal,
     TaskExists,
+    UnknownDelivery,
     UnknownTask,
     Unwritable,
 )
@@ -124,6 +125,7 @@ def problem_of(error: Exception) -> Problem:
 
 _OF_REFUSALS: Mapping[type[Refusal], tuple[int, str]] = {
     TaskExists: (409, "task_exists"),
+    UnknownDelivery: (404, "not_found"),
     UnknownTask: (404, "not_found"),
     NotPossible: (409, "not_possible"),
     ForeignTask: (422, "foreign_task"),

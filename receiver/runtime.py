@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
+from uuid import uuid4
 
 import structlog
 
@@ -18,6 +20,8 @@ from receiver.ingest import Ingest, LedgerJudge
 from receiver.journal import Account, LedgerJournal
 from receiver.ledger.base import Change, OpenedAs
 from receiver.ledger.sqlite import SqliteLedger
+from receiver.outbox.opening import OpenDestination, open_destinations
+from receiver.outbox.relay import Relay
 from receiver.poller import Poller
 from receiver.replay import Replay, accounts_of
 from receiver.schedule import QueryPlan
@@ -25,6 +29,7 @@ from receiver.sender import Sender
 from receiver.task import Decision, Rules
 from receiver.waiting import Waiting
 from receiver.worker import Worker
+from submitter.inflight import InFlight
 from submitter.journal import Submission
 from submitter.moments import Moment
 from submitter.providers import provider_for
@@ -34,15 +39,25 @@ from submitter.submit import Submitter, system_clock
 log = structlog.get_logger("runtime")
 
 CALLBACK_SECRET = "callback_secret"  # noqa: S105 - the name of a setting
+SOURCE = "source"  # the setting that names this ledger in the world
+TELLING_ENDS_WITHIN = timedelta(seconds=5)  # platforms kill after ten or more; what is cut short is told again
 
 
 class Runtime:
     """Everything a running receiver consists of: `await Runtime.open(…)`, perhaps `start_worker`, then `aclose`."""
 
     def __init__(
-        self, config: Config, ledger: SqliteLedger, callback_secrets: tuple[str, ...], *, clock: Callable[[], Moment]
+        self,
+        config: Config,
+        ledger: SqliteLedger,
+        callback_secrets: tuple[str, ...],
+        *,
+        source: str,
+        destinations: Sequence[OpenDestination],
+        clock: Callable[[], Moment],
     ) -> None:
         self.config = config
+        self.source = source
         self.clock = clock
         self.ledger = ledger
         self.callback_secrets = callback_secrets
@@ -86,8 +101,15 @@ class Runtime:
             name: Sender(ledger, self.journal, self.submitter, provider=name, slot_limit=account.slots)
             for name, account in config.providers.items()
         }
+        self._destinations = destinations
+        self._telling = InFlight()
+        self._relays = [self._relay(each) for each in destinations]
         questions = self.pollers if config.polling.enabled else {}
-        self.worker = Worker([*self._senders.values(), *questions.values(), Deadlines(ledger, judge)], clock=clock)
+        self.worker = Worker(
+            [*self._senders.values(), *questions.values(), Deadlines(ledger, judge), *self._relays],
+            clock=clock,
+            in_flight=self._telling,
+        )
         self._working: asyncio.Task[None] | None = None
         self._is_closed = False
         ledger.on_change = self._changed
@@ -105,7 +127,10 @@ class Runtime:
         )
         try:
             callback_secrets = await _callback_secrets(config, ledger)
-            return cls(config, ledger, callback_secrets, clock=clock)
+            source = await ledger.setting(SOURCE, uuid4().urn)
+            destinations = open_destinations(config, clock=clock)
+            await ledger.subscribe([each.subscription for each in destinations])
+            return cls(config, ledger, callback_secrets, source=source, destinations=destinations, clock=clock)
         except BaseException:
             await ledger.aclose()
             raise
@@ -147,12 +172,29 @@ class Runtime:
         if self._working is not None:
             await self._working
         await self.submitter.aclose()
+        await self._telling.end(within=TELLING_ENDS_WITHIN)
+        await asyncio.gather(*(each.destination.aclose() for each in self._destinations))
         await self.ledger.aclose()
         log.info("receiver.stopped")
 
     def _changed(self, change: Change) -> None:
         """Something was committed: those who wait for it are told."""
         self.waiting.wake(change.tasks)
+        if change.has_events and self._relays:
+            self.worker.wake(*self._relays)
+
+    def _relay(self, opened: OpenDestination) -> Relay:
+        relay = Relay(
+            self.ledger,
+            opened.name,
+            opened.destination,
+            source=self.source,
+            clock=self.clock,
+            counters=self.counters,
+            in_flight=self._telling,
+            on_room=lambda: self.worker.wake(relay),
+        )
+        return relay
 
     def _wake_for(self, decision: Decision) -> None:
         """Who has something to do now: the poller of a doubt, the sender of an account whose slot is free."""

@@ -10,6 +10,7 @@ from typing import Protocol
 import structlog
 
 from receiver.ledger.errors import LedgerError
+from submitter.inflight import InFlight
 from submitter.moments import Moment
 
 log = structlog.get_logger("worker")
@@ -32,8 +33,10 @@ class Duty(Protocol):
 class Worker:
     """Runs its duties side by side until it is told to stop: one that hangs delays no other."""
 
-    def __init__(self, duties: Sequence[Duty], *, clock: Callable[[], Moment]) -> None:
+    def __init__(self, duties: Sequence[Duty], *, clock: Callable[[], Moment], in_flight: InFlight) -> None:
+        """`in_flight` is what duties begin and do not wait for: a tick does."""
         self._duties = duties
+        self._in_flight = in_flight
         self._clock = clock
         self._bells = {duty: asyncio.Event() for duty in duties}
         self._is_stopping = False
@@ -58,10 +61,11 @@ class Worker:
         """Turns of every duty until nothing is left to do, or the seconds are up: for platforms without a worker."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        done: dict[str, int] = {"sent": 0, "asked": 0, "overdue": 0, "turns": 0}
+        done: dict[str, int] = {"sent": 0, "asked": 0, "overdue": 0, "told": 0, "turns": 0}
         while not self._is_stopping:
             done["turns"] += 1
             turns = await asyncio.gather(*(duty.run_once(self._clock()) for duty in self._duties))
+            await self._in_flight.drain()
             for counts in turns:
                 for name, count in counts.items():
                     done[name] += count

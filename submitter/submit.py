@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from submitter.client import Answer, ProviderClient
 from submitter.closing import Closing
 from submitter.errors import Deferred, InvalidRequest, JournalError, Refusal, Refused, Unanswered, Unreadable
 from submitter.ids import check_external_task_id, new_external_task_id
+from submitter.inflight import InFlight
 from submitter.journal import Journal, Submission
 from submitter.moments import Moment
 from submitter.report import StatusReport
 from submitter.request import Endpoint, ImageRequest
 from submitter.settings import ProviderSettings
-
-T = TypeVar("T")
 
 
 def system_clock() -> Moment:
@@ -34,30 +31,6 @@ class Submitted:
     provider: str
     endpoint: Endpoint
     task_id: str | None = None
-
-
-class InFlight:
-    """Work that is finished whoever hangs up: a create that has begun may be paid for."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[object]] = set()
-
-    async def run(self, work: Coroutine[object, object, T]) -> T:
-        """The work's result; cancelling the caller leaves the work running."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._forget)
-        return await asyncio.shield(task)
-
-    async def drain(self) -> None:
-        """Wait for all of it."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-
-    def _forget(self, task: asyncio.Task[object]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # a caller that hung up does not ask for it: what happened is in the journal
 
 
 class Submitter(Closing):

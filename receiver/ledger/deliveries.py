@@ -32,7 +32,7 @@ class AttemptResult(StrEnum):
     FAILED = "failed"
     REFUSED = "refused"  # this one will never be taken, which says nothing of others
     GONE = "gone"  # nor will any other
-    NOT_MADE = "not_made"  # it was taken back: the receiver stops
+    CUT_SHORT = "cut_short"  # the receiver stops: it is made again, and this one is not counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

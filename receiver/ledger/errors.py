@@ -6,6 +6,7 @@ LedgerError
 │   ├── Unwritable        the store cannot hold its values
 │   ├── TaskExists        the id names a task with another request
 │   ├── UnknownTask       there is no such task
+│   ├── UnknownDelivery   there is no such delivery, or it is under way
 │   └── NotPossible       the task's state does not allow it
 ├── LedgerUnavailable   the store is in trouble: try again
 │   └── Overloaded        the queue is full: try again soon
@@ -48,6 +49,13 @@ class UnknownTask(Refusal):
 
     def __init__(self, external_task_id: str) -> None:
         super().__init__(f"no task {external_task_id} in this ledger")
+
+
+class UnknownDelivery(Refusal):
+    """No delivery of this number, or one that is under way at this moment."""
+
+    def __init__(self, key: int) -> None:
+        super().__init__(f"no delivery {key} that could be told anew: there is none, or it is under way")
 
 
 class NotPossible(Refusal):

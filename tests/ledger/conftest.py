@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-for _module in ("asking", "ending", "hearing", "keeping", "opening", "reading", "sending"):
+for _module in ("asking", "ending", "hearing", "keeping", "opening", "reading", "sending", "telling"):
     pytest.register_assert_rewrite(f"tests.ledger.claims.{_module}")
 pytest.register_assert_rewrite("tests.ledger.builders")
 

@@ -83,7 +83,7 @@ def write_deliveries(raw: sqlite3.Connection, *, after: int) -> None:
     held_up = raw.execute(
         """
         select distinct earlier.destination, earlier.external_task_id, new.time
-          from (select destination, external_task_id, time from deliveries join events using (position)
+          from (select destination, deliveries.external_task_id, time from deliveries join events using (position)
                  where position > :after and is_final) as new
           join deliveries as earlier using (destination, external_task_id)
          where earlier.state = 'open' and earlier.position <= :after
@@ -190,7 +190,7 @@ def health_of(raw: sqlite3.Connection, destination: str) -> Health:
 
 def _settle_one(raw: sqlite3.Connection, row: sqlite3.Row, settlement: Settlement) -> None:
     closed = _closed_as(settlement)
-    is_counted = settlement.result is not AttemptResult.NOT_MADE
+    is_counted = settlement.result is not AttemptResult.CUT_SHORT
     raw.execute(
         """
         update deliveries
@@ -223,7 +223,7 @@ def _closed_as(settlement: Settlement) -> DeliveryState | None:
             return DeliveryState.DEAD
         case AttemptResult.FAILED:
             return DeliveryState.DEAD if settlement.retry_at is None else None
-        case AttemptResult.NOT_MADE:
+        case AttemptResult.CUT_SHORT:
             return None
 
 
@@ -286,7 +286,7 @@ def _health_after(health: Health, destination: str, settlement: Settlement) -> H
         case AttemptResult.FAILED:
             failed = breaker.after_failed(health, reason, name=destination, now=now)
             return failed if settlement.pause is None else breaker.after_pause(failed, settlement.pause, now=now)
-        case AttemptResult.REFUSED | AttemptResult.NOT_MADE:
+        case AttemptResult.REFUSED | AttemptResult.CUT_SHORT:
             return health
 
 

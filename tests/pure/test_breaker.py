@@ -1,0 +1,129 @@
+"""When a delivery is tried again, and when a destination is left in peace."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from receiver.breaker import (
+    DISABLED_AFTER,
+    LONGEST_PAUSE,
+    OPENS_AFTER,
+    RETRY_AFTER,
+    Health,
+    after_delivered,
+    after_failed,
+    after_gone,
+    after_pause,
+    retry_at,
+    room,
+)
+from submitter.moments import Moment, millis
+
+NOW: Moment = 1_795_168_800_000
+SECOND = 1_000
+MINUTE = 60 * SECOND
+
+
+def failing(times: int, *, health: Health | None = None, every: timedelta = timedelta(0), now: Moment = NOW) -> Health:
+    """After so many failures in a row, each as soon as one may leave again."""
+    health = health or Health()
+    for _ in range(times):
+        now = max(now + millis(every), health.paused_until)
+        health = after_failed(health, "HTTP 500", name="app", now=now)
+    return health
+
+
+def test_the_schedule_goes_from_seconds_to_hours_and_ends() -> None:
+    delays = [(retry_at("t_ours.3", attempts=n, now=NOW) or NOW) - NOW for n in range(1, len(RETRY_AFTER) + 1)]
+
+    assert delays == sorted(delays)
+    assert 5 * SECOND <= delays[0] <= 6 * SECOND
+    assert 24 * 60 * MINUTE <= delays[-1]
+    assert retry_at("t_ours.3", attempts=len(RETRY_AFTER) + 1, now=NOW) is None
+
+
+@given(st.text(min_size=1, max_size=40), st.integers(1, len(RETRY_AFTER)))
+def test_jitter_is_a_tenth_at_most_and_always_the_same(name: str, attempts: int) -> None:
+    plain = millis(RETRY_AFTER[attempts - 1])
+    first, again = (retry_at(name, attempts=attempts, now=NOW) for _ in range(2))
+
+    assert first is not None
+    assert plain <= first - NOW <= plain * 1.1
+    assert again == first
+
+
+def test_a_few_failures_hold_nothing_up() -> None:
+    health = failing(OPENS_AFTER - 1)
+
+    assert 16 == room(health, limit=16, now=NOW)
+    assert "closed" == health.state
+
+
+def test_five_failures_in_a_row_open_it_and_one_probe_goes_after_the_pause() -> None:
+    health = failing(OPENS_AFTER)
+
+    assert "open" == health.state
+    assert 0 == room(health, limit=16, now=NOW)
+    assert 1 == room(health, limit=16, now=health.paused_until)
+
+
+def test_pauses_grow_with_each_probe_that_fails_up_to_five_minutes() -> None:
+    pauses = []
+    health = failing(OPENS_AFTER)
+    for _ in range(12):
+        now = health.paused_until
+        health = after_failed(health, "HTTP 500", name="app", now=now)
+        pauses.append(health.paused_until - now)
+
+    assert pauses[:5] == sorted(pauses[:5])
+    assert 10 * SECOND <= pauses[0] <= 11 * SECOND
+    assert all(5 * MINUTE <= pause <= 5.5 * MINUTE for pause in pauses[5:])
+
+
+def test_what_left_before_it_opened_and_fails_after_tells_nothing_new() -> None:
+    """Sixteen attempts under way all fail: that is one outage, not eleven probes."""
+    opened = failing(OPENS_AFTER)
+    later = opened
+    for _ in range(11):
+        later = after_failed(later, "HTTP 500", name="app", now=NOW + SECOND)
+
+    assert opened == later
+
+
+@pytest.mark.parametrize("times", [1, OPENS_AFTER, OPENS_AFTER + 7])
+def test_one_that_arrives_closes_it(times: int) -> None:
+    assert Health() == after_delivered(failing(times))
+
+
+def test_days_of_failures_disable_it_for_good() -> None:
+    health = failing(2, every=DISABLED_AFTER)
+
+    assert "disabled" == health.state
+    assert (NOW + millis(DISABLED_AFTER), "HTTP 500") == (health.failing_since, health.reason)
+    assert 0 == room(health, limit=16, now=NOW + 10 * millis(DISABLED_AFTER))
+    assert health == after_delivered(health)
+    assert health == after_failed(health, "again", name="app", now=NOW)
+
+
+def test_who_is_gone_is_disabled_at_once() -> None:
+    health = after_gone(Health(), "HTTP 410", now=NOW)
+
+    assert ("disabled", NOW, "HTTP 410") == (health.state, health.disabled_at, health.reason)
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"), [(timedelta(seconds=30), timedelta(seconds=30)), (timedelta(days=3), LONGEST_PAUSE)]
+)
+def test_a_pause_that_was_asked_for_holds_all_of_it_up_and_is_bounded(asked: timedelta, kept: timedelta) -> None:
+    health = after_pause(failing(1), asked, now=NOW)
+
+    assert NOW + millis(kept) == health.paused_until
+    assert (0, 16) == (room(health, limit=16, now=NOW), room(health, limit=16, now=NOW + millis(kept)))
+
+
+def test_a_short_pause_takes_nothing_from_a_longer_one() -> None:
+    health = after_pause(after_pause(Health(), timedelta(minutes=9), now=NOW), timedelta(seconds=1), now=NOW)
+
+    assert NOW + 9 * MINUTE == health.paused_until
