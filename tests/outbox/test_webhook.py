@@ -13,6 +13,7 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http
 from cloudevents.core.formats.json import JSONFormat
 from standardwebhooks import Webhook
 
+from receiver.configdestinations import DestinationConfig
 from receiver.outbox.destination import Attempt, Delivered, GiveUp, TryAgain
 from receiver.outbox.message import Message
 from receiver.outbox.webhook import WebhookDestination
@@ -278,3 +279,9 @@ async def test_closing_while_an_app_hangs_takes_no_time() -> None:
         await asyncio.gather(attempt, return_exceptions=True)
 
     assert took < 1.5
+
+
+@pytest.mark.parametrize("url", ["https://app.example:99999/", "https://app.example:x/", "https://app.example:0/"])
+def test_a_url_with_an_impossible_port_is_refused_before_anything_is_sent(url: str) -> None:
+    with pytest.raises(ValueError, match="is no https:// or http:// URL"):
+        DestinationConfig(name="app", url=url)
