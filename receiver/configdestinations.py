@@ -100,6 +100,10 @@ class DestinationConfig(BaseModel):
         try:
             parts = urlsplit(self.url)
             host = parts.hostname
+            if (
+                self.kind == "webhook" and parts.port == 0
+            ):  # reading what is no port raises; brokers' lists have several
+                host = None
         except ValueError:
             parts, host = urlsplit(""), None
         if parts.scheme not in schemes or not host:

@@ -9,7 +9,6 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -19,6 +18,7 @@ from submitter.errors import Deferred, Refusal, Refused, SubmitterError, Unanswe
 from submitter.moments import Moment
 from submitter.providers import Call, Provider, provider_for
 from submitter.request import Endpoint, ImageRequest
+from submitter.retryafter import moment_of, pause_asked
 from submitter.settings import ProviderSettings
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024  # a list page of 500 tasks with nine images each is about 2 MiB
@@ -114,15 +114,15 @@ def _encoded(fields: Mapping[str, Any]) -> bytes:
 
 
 @functools.cache
-def _trusted_roots() -> ssl.SSLContext:
-    """Read once: it takes 25 ms, and every account has two clients."""
+def trusted_roots() -> ssl.SSLContext:
+    """Whom TLS trusts. Read once: it takes 25 ms, and every account has two clients."""
     return httpx.create_ssl_context()
 
 
 def _http(settings: ProviderSettings, limits: httpx.Limits) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=settings.origin,
-        verify=_trusted_roots(),
+        verify=trusted_roots(),
         trust_env=not settings.is_on_loopback,  # a proxy of the environment does not reach this machine's own servers
         follow_redirects=False,
         timeout=httpx.Timeout(settings.timeout.total_seconds(), connect=min(10.0, settings.timeout.total_seconds())),
@@ -141,22 +141,9 @@ async def _bounded_body(response: httpx.Response) -> bytes:
 
 
 def _retry_after(response: httpx.Response) -> timedelta | None:
-    """The header in seconds, or as a date that is counted from the answer's own."""
-    header = response.headers.get("Retry-After", "").strip()
-    if header.isascii() and header.isdigit():
-        return min(timedelta(seconds=min(int(header[:9]), 10**6)), MAX_PAUSE)
-    until, served_at = _moment(header), _moment_of_date(response)
-    if until is None or served_at is None or until < served_at:
-        return None
-    return min(timedelta(milliseconds=until - served_at), MAX_PAUSE)
+    header = response.headers.get("Retry-After", "")
+    return pause_asked(header, served_at=_moment_of_date(response), longest=MAX_PAUSE)
 
 
 def _moment_of_date(response: httpx.Response) -> Moment | None:
-    return _moment(response.headers.get("Date", ""))
-
-
-def _moment(header: str) -> Moment | None:
-    try:
-        return int(parsedate_to_datetime(header).timestamp() * 1000)
-    except (ValueError, TypeError, OverflowError):
-        return None
+    return moment_of(response.headers.get("Date", ""))
