@@ -40,7 +40,7 @@ log = structlog.get_logger("runtime")
 
 CALLBACK_SECRET = "callback_secret"  # noqa: S105 - the name of a setting
 SOURCE = "source"  # the setting that names this ledger in the world
-TELLING_ENDS_WITHIN = timedelta(seconds=5)  # platforms kill after ten or more; what is cut short is told again
+TELLING_ENDS_WITHIN = timedelta(seconds=3)  # platforms kill after ten or more; what is cut short is told again
 
 
 class Runtime:

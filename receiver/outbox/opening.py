@@ -12,7 +12,7 @@ from receiver.eventtype import EventType
 from receiver.ledger.deliveries import Subscription
 from receiver.outbox.destination import Destination
 from receiver.outbox.handlers import HandlerDestination, load_handler
-from receiver.outbox.resolving import resolve
+from receiver.outbox.resolving import resolve_by_system
 from receiver.outbox.webhook import WebhookDestination
 from submitter.client import trusted_roots
 from submitter.moments import Moment
@@ -44,7 +44,7 @@ def open_destinations(config: Config, *, clock: Callable[[], Moment]) -> Sequenc
 
 def _opened(config: DestinationConfig, *, clock: Callable[[], Moment]) -> Destination:
     if config.kind == "webhook":
-        return WebhookDestination(config, clock=clock, resolve=resolve, roots=trusted_roots())
+        return WebhookDestination(config, clock=clock, resolve=resolve_by_system, roots=trusted_roots())
     raise ValueError(f"destination {config.name}: {config.kind} is not spoken yet")
 
 

@@ -84,14 +84,24 @@ async def is_live(life: Life) -> bool:
 
 
 def as_toml(tables: Mapping[str, Any], path: str = "") -> str:
-    """A nested mapping as TOML: JSON's scalars and lists are TOML's too."""
-    lines = [f"{key} = {json.dumps(value)}" for key, value in tables.items() if not isinstance(value, Mapping)]
+    """A nested mapping as TOML: JSON's scalars and lists are TOML's too. A list of tables stands at the top."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in tables.items() if not _has_tables(value)]
     below = [
         f"\n[{path}{key}]\n{as_toml(value, f'{path}{key}.')}"
         for key, value in tables.items()
         if isinstance(value, Mapping)
     ]
-    return "\n".join([*lines, *below])
+    listed = [
+        f"\n[[{key}]]\n{as_toml(each)}"
+        for key, value in tables.items()
+        if isinstance(value, list) and _has_tables(value)
+        for each in value
+    ]
+    return "\n".join([*lines, *below, *listed])
+
+
+def _has_tables(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list) and any(map(_has_tables, value)))
 
 
 class Gate:
