@@ -144,7 +144,7 @@ def example_config() -> str:
 # api_key = "…"
 # slots = 5  # images in flight at once
 
-# [[destinations]]  # checked, and not yet delivered to by this version
+# [[destinations]]  # docs/destinations.md
 # name = "app"
 # kind = "webhook"
 # url = "https://app.example.com/hooks"

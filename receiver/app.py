@@ -80,7 +80,7 @@ def _routes(runtime: Runtime) -> list[BaseRoute]:
         Route("/v1/events", api.list_events, methods=["GET"]),
         Route("/v1/deliveries", deliveries.list_deliveries, methods=["GET"]),
         Route("/v1/deliveries/redeliver", deliveries.redeliver_many, methods=["POST"]),
-        Route("/v1/deliveries/{key:int}/redeliver", deliveries.redeliver_one, methods=["POST"]),
+        Route("/v1/deliveries/{key}/redeliver", deliveries.redeliver_one, methods=["POST"]),
         Route("/v1/destinations", deliveries.list_destinations, methods=["GET"]),
         Route("/v1/tick", api.tick, methods=["GET", "POST"]),
         Route("/metrics", metrics.show_metrics, methods=["GET"]),

@@ -88,15 +88,12 @@ def not_acted_on(config: Config) -> list[str]:
         "gateway": "the Kling wire is not yet served from the ledger",
         "retention": "nothing is pruned yet",
     }
-    notes = [
+    return [
         f"{table}.{key}: {note}"
         for table, note in waiting.items()
         for key in type(getattr(config, table)).model_fields
         if getattr(getattr(config, table), key) != getattr(getattr(default, table), key)
     ]
-    if config.destinations:
-        notes.append("destinations: events are kept and listed by /v1/events, not yet delivered")
-    return notes
 
 
 def _public_url_problems(config: Config) -> list[ConfigProblem]:

@@ -31,9 +31,10 @@ async def list_deliveries(request: Request) -> Response:
 async def redeliver_one(request: Request) -> Response:
     """POST /v1/deliveries/{id}/redeliver: the delivery, due again at once, with the same id and bytes."""
     runtime = admitted(request)
-    key = int(request.path_params["key"])
+    named = request.path_params["key"]
+    key = int(named) if _is_number(named) else 0
     if not await _redeliver(runtime, [key]):
-        raise UnknownDelivery(key)
+        raise UnknownDelivery(named)
     page = await runtime.ledger.deliveries(DeliveryQuery(after=key + 1, limit=1))
     return JSONResponse(delivery_json(page.deliveries[0]))
 
@@ -57,7 +58,7 @@ async def redeliver_many(request: Request) -> Response:
 async def list_destinations(request: Request) -> Response:
     """GET /v1/destinations: how each fares, and how much waits for it."""
     runtime = admitted(request)
-    return JSONResponse({"destinations": [_destination_json(each) for each in await runtime.ledger.destinations()]})
+    return JSONResponse({"destinations": [destination_json(each) for each in await runtime.ledger.destinations()]})
 
 
 async def _redeliver(runtime: Runtime, keys: list[int]) -> int:
@@ -77,7 +78,7 @@ def _query(given: Any) -> DeliveryQuery:
     numbers = {}
     for name in ("after", "limit"):
         number = given.get(name) or None
-        if number is not None and not (number.isascii() and number.isdigit() and len(number) <= 18):
+        if number is not None and not _is_number(number):
             problems.append(FieldProblem(name, "must be a whole number: as 'next' of an earlier page has it"))
         else:
             numbers[name] = None if number is None else int(number)
@@ -93,11 +94,16 @@ def _query(given: Any) -> DeliveryQuery:
     )
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
 def _cursor(key: int | None) -> str | None:
     return None if key is None else str(key)
 
 
-def _destination_json(state: DestinationState) -> dict[str, Any]:
+def destination_json(state: DestinationState) -> dict[str, Any]:
+    """How a destination fares, wherever it is shown."""
     health = state.health
     return {
         "name": state.name,

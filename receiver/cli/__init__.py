@@ -21,11 +21,13 @@ COMMANDS = {
     "submit": "submitting",
     "tasks": "tasks",
     "callbacks": "callbacks",
+    "deliveries": "deliveries",
+    "destinations": "deliveries",
     "config": "configuring",
     "migrate": "configuring",
     "sandbox": "playing",
 }
-GROUPS = frozenset({"tasks", "callbacks", "config"})
+GROUPS = frozenset({"tasks", "callbacks", "deliveries", "config"})
 
 
 def command_line(arguments: Sequence[str]) -> typer.Typer:

@@ -54,7 +54,7 @@ class UnknownTask(Refusal):
 class UnknownDelivery(Refusal):
     """No delivery of this number, or one that is under way at this moment."""
 
-    def __init__(self, key: int) -> None:
+    def __init__(self, key: str) -> None:
         super().__init__(f"no delivery {key} that could be told anew: there is none, or it is under way")
 
 

@@ -24,8 +24,8 @@ WRONGS = {
     "update reports set count = 1": Kind.MISCOUNTED,
     "update reports set verdict = 'stale' where verdict = 'applied'": Kind.MISCOUNTED,
     "update reports set count = count + 9": Kind.DOUBLED,
-    "insert into events select null, id || '-again', type, external_task_id, time, task, was, now_is from events":
-        Kind.DOUBLED,
+    "insert into events (id, type, external_task_id, time, task) "
+    "select id || '-again', type, external_task_id, time, task from events": Kind.DOUBLED,
     "delete from events where position = (select max(position) from events)": Kind.HALVED,
     "update tasks set state = 'submitted', settled_at = null where state = 'succeeded'": Kind.HALVED,
     "update tasks set reports_applied = reports_applied + 1": Kind.HALVED,

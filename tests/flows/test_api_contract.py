@@ -419,7 +419,7 @@ async def test_a_tick_says_what_it_did(house: House, method: str) -> None:
     answer = await house.http.request(method, "/v1/tick", params={"seconds": 0})
 
     assert 200 == answer.status_code
-    assert {"sent", "asked", "overdue", "turns"} == set(answer.json())
+    assert {"sent", "asked", "overdue", "told", "turns"} == set(answer.json())
 
 
 async def test_the_receiver_says_that_it_lives_and_is_ready(house: House) -> None:

@@ -49,6 +49,9 @@ COMMANDS = [
     "callbacks list",
     "callbacks show",
     "callbacks replay",
+    "deliveries list",
+    "deliveries redeliver",
+    "destinations",
     "tasks list",
     "tasks show",
     "tasks refresh",
@@ -61,7 +64,7 @@ COMMANDS = [
 ]
 GO_ON_OR_DRAW = {"demo", "serve", "sandbox"}  # they play or serve; what they answer is not data
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
-NOTHING_TO_DO = {"sent": 0, "asked": 0, "overdue": 0}
+NOTHING_TO_DO = {"sent": 0, "asked": 0, "overdue": 0, "told": 0}
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -719,7 +719,6 @@ def test_without_a_public_url_it_is_this_machines_own(server: dict[str, Any], ur
 
 
 PROMISED_LATER = {
-    "destinations": {"destinations": [{"name": "app", "url": "https://app.example.com"}]},
     "archive.url": {"archive": {"url": "file:///images"}},
     "gateway.answer_within": {"gateway": {"answer_within": "5s"}},
     "gateway.private_callbacks": {"gateway": {"private_callbacks": True}},
