@@ -6,10 +6,12 @@ import ipaddress
 import re
 import secrets
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from receiver.config import Config
+from receiver.configdestinations import REQUIRED
 from receiver.configerrors import ConfigError, ConfigProblem, variable
 from submitter.settings import is_loopback, without_password
 
@@ -69,6 +71,7 @@ def problems_at_boot(config: Config, environment: Mapping[str, str]) -> list[Con
         *_public_url_problems(config),
         *_key_problems(config),
         *_credential_problems(config),
+        *_extra_problems(config),
         *_disk_problems(config, environment),
     ]
 
@@ -168,6 +171,20 @@ def _credential_problems(config: Config) -> list[ConfigProblem]:
         ConfigProblem(f"providers.{name}.api_key", "", f"is missing: set {variable(['providers', name, 'api_key'])}")
         for name, account in config.providers.items()
         if not account.has_credentials
+    ]
+
+
+def _extra_problems(config: Config) -> list[ConfigProblem]:
+    wanted = [(each, *REQUIRED[each.kind]) for each in config.destinations if each.kind in REQUIRED]
+    return [
+        ConfigProblem(
+            f"destinations.{destination.name}.kind",
+            "",
+            f"{destination.kind!r} needs the client {module!r}, which is not installed: "
+            f"pip install 'hookledger[{extra}]'",
+        )
+        for destination, module, extra in wanted
+        if find_spec(module) is None
     ]
 
 
