@@ -10,6 +10,7 @@ from receiver.config import Config
 from receiver.configdestinations import DestinationConfig
 from receiver.eventtype import EventType
 from receiver.ledger.deliveries import Subscription
+from receiver.outbox.brokers import broker_for
 from receiver.outbox.destination import Destination
 from receiver.outbox.handlers import HandlerDestination, load_handler
 from receiver.outbox.resolving import resolve_by_system
@@ -45,7 +46,7 @@ def open_destinations(config: Config, *, clock: Callable[[], Moment]) -> Sequenc
 def _opened(config: DestinationConfig, *, clock: Callable[[], Moment]) -> Destination:
     if config.kind == "webhook":
         return WebhookDestination(config, clock=clock, resolve=resolve_by_system, roots=trusted_roots())
-    raise ValueError(f"destination {config.name}: {config.kind} is not spoken yet")
+    return broker_for(config)
 
 
 def _subscription(config: DestinationConfig) -> Subscription:

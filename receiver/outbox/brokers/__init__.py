@@ -1,0 +1,21 @@
+"""Brokers that keep events for apps; each is an extra, and its client is imported when it is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from receiver.configdestinations import REQUIRED, DestinationConfig
+from receiver.outbox.brokers.broker import Broker
+from receiver.outbox.destination import Destination
+
+__all__ = ["REQUIRED", "broker_for"]
+
+
+def broker_for(config: DestinationConfig) -> Destination:
+    """The destination behind a broker's table. Nothing is connected yet.
+
+    Raises ModuleNotFoundError where the extra is not installed, which `receiver.boot` has refused before.
+    """
+    if config.kind not in REQUIRED:
+        raise ValueError(f"{config.kind!r} is no broker: there are {', '.join(REQUIRED)}")
+    return Broker(config, import_module(f"{__name__}.{config.kind}").Session)
