@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from receiver.config import Config
-from receiver.configdestinations import REQUIRED
+from receiver.configdestinations import REQUIRED, Kind
 from receiver.configerrors import ConfigError, ConfigProblem, variable
 from submitter.settings import is_loopback, without_password
 
@@ -74,6 +74,14 @@ def problems_at_boot(config: Config, environment: Mapping[str, str]) -> list[Con
         *_extra_problems(config),
         *_disk_problems(config, environment),
     ]
+
+
+def missing_extra(kind: Kind) -> str | None:
+    """What to install before such a destination can be told, if anything; the client is looked for, not imported."""
+    module, extra = REQUIRED.get(kind, ("", ""))
+    if not module or find_spec(module) is not None:
+        return None
+    return f"{kind!r} needs the client {module!r}, which is not installed: pip install 'hookledger[{extra}]'"
 
 
 def require_bootable(config: Config, environment: Mapping[str, str]) -> None:
@@ -175,16 +183,10 @@ def _credential_problems(config: Config) -> list[ConfigProblem]:
 
 
 def _extra_problems(config: Config) -> list[ConfigProblem]:
-    wanted = [(each, *REQUIRED[each.kind]) for each in config.destinations if each.kind in REQUIRED]
     return [
-        ConfigProblem(
-            f"destinations.{destination.name}.kind",
-            "",
-            f"{destination.kind!r} needs the client {module!r}, which is not installed: "
-            f"pip install 'hookledger[{extra}]'",
-        )
-        for destination, module, extra in wanted
-        if find_spec(module) is None
+        ConfigProblem(f"destinations.{destination.name}", "", missing)
+        for destination in config.destinations
+        if (missing := missing_extra(destination.kind))
     ]
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
 import pytest
@@ -15,11 +15,14 @@ from packaging.requirements import Requirement
 from receiver.boot import problems_at_boot
 from receiver.config import Config
 from receiver.configdestinations import SCHEMES, WITH_TOPIC, DestinationConfig
+from receiver.configerrors import ConfigError
 from receiver.outbox.brokers import REQUIRED, broker_for
 from receiver.outbox.brokers.broker import Broker
 from receiver.outbox.brokers.kafka import reached_by
-from receiver.outbox.destination import Attempt, Delivered
+from receiver.outbox.destination import Attempt, Delivered, TryAgain
 from receiver.outbox.message import Message
+from receiver.outbox.opening import open_destinations
+from submitter.submit import system_clock
 from tests.outbox.brokers.claims import message, reason_of
 from tests.outbox.brokers.servers import installed
 
@@ -44,8 +47,11 @@ def test_an_extra_that_is_not_installed_is_refused_with_the_command_that_install
 
     (problem,) = problems_at_boot(config, {})
 
-    assert "destinations.broker.kind" == problem.key
+    assert "destinations.broker" == problem.key
     assert f"pip install 'hookledger[{extra}]'" in problem.problem
+    with pytest.raises(ConfigError) as refused:
+        open_destinations(config, clock=system_clock)
+    assert (problem,) == refused.value.problems
 
 
 def test_a_webhook_needs_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +150,38 @@ async def test_what_a_client_repeats_of_a_password_or_token_is_masked(userinfo: 
     assert reason.startswith("nats://********@127.0.0.1:1: LookupError: cannot reach nats://")
     assert "cret" not in reason
     assert 300 >= len(reason)
+
+
+class Once(Talkative):
+    """A session that breaks at its first message, unless it is the second that was opened."""
+
+    opened: ClassVar[list[Once]] = []
+    closed = 0
+
+    @classmethod
+    async def connect(cls, config: DestinationConfig) -> Once:
+        cls.opened.append(cls())
+        return cls.opened[-1]
+
+    async def publish(self, news: Message) -> Attempt:
+        if self is self.opened[0]:
+            raise LookupError("broke")
+        return Delivered()
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+async def test_a_session_that_broke_is_closed_once_and_not_used_again() -> None:
+    destination = Broker(DestinationConfig.model_validate(table("nats")), Once)
+
+    attempts = [await destination.deliver(message()) for _ in range(3)]
+    closed = [each.closed for each in Once.opened]
+    await destination.aclose()
+
+    assert [TryAgain, Delivered, Delivered] == [type(each) for each in attempts]
+    assert [1, 0] == closed
+    assert [1, 1] == [each.closed for each in Once.opened]
 
 
 def test_a_binary_that_is_missing_skips_by_name_and_fails_where_brokers_are_required(
