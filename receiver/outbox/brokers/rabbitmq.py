@@ -58,7 +58,7 @@ class Session:
         return Delivered()
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; one that does not answer is hung up by the client itself, within seconds."""
         await self._connection.close()
 
 

@@ -153,6 +153,7 @@ class BrokerClaims:
         took = time.monotonic() - started
         place.thaw()
         await destination.aclose()
+        await until_nothing_is_left_running()
 
         assert [True] * 10 == [isinstance(attempt, TryAgain) for attempt in attempts]
         assert TIMEOUT + 0.3 > took
@@ -165,6 +166,7 @@ class BrokerClaims:
         started = time.monotonic()
         await destination.aclose()
         took = time.monotonic() - started
+        await until_nothing_is_left_running()
         place.thaw()
 
         assert 1.0 > took
@@ -181,6 +183,7 @@ class BrokerClaims:
         place.thaw()
         await until_delivered(destination, news)
         await destination.aclose()
+        await until_nothing_is_left_running()
 
         assert news.id in {each.id for each in await place.stored()}
 
@@ -197,6 +200,13 @@ class BrokerClaims:
         assert "onnect" in reason
         assert_unsaid("s%40cret", reason + caplog.text)
         assert_unsaid("s@cret", reason + caplog.text)
+
+
+async def until_nothing_is_left_running() -> None:
+    """A client may take its time to hang up after it was told to, but not for ever."""
+    async with asyncio.timeout(5):
+        while asyncio.all_tasks() != {asyncio.current_task()}:  # noqa: ASYNC110 - there is nobody to say it
+            await asyncio.sleep(0.01)
 
 
 def assert_unsaid(secret: str, text: str) -> None:
