@@ -50,7 +50,8 @@ def check(
 ) -> None:
     """Check everything that 'serve' would, and say what is wrong and how to mend it."""
     settings = load(context, config)
-    problems = [*problems_at_boot(settings, os.environ), *_problems_of_destinations(settings)]
+    found = [*problems_at_boot(settings, os.environ), *_problems_of_destinations(settings)]
+    problems = list(dict.fromkeys(found))  # an extra that is missing is met by both
     notes = not_acted_on(settings)
     if as_json:
         print_json({"ok": not problems, "problems": [str(each) for each in problems], "notes": notes})

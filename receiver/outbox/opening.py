@@ -12,6 +12,7 @@ from receiver.configdestinations import DestinationConfig
 from receiver.configerrors import ConfigError, ConfigProblem
 from receiver.eventtype import EventType
 from receiver.ledger.deliveries import Subscription
+from receiver.outbox.brokers import broker_for
 from receiver.outbox.destination import Destination
 from receiver.outbox.handlers import HandlerDestination, load_handler
 from receiver.outbox.resolving import resolve_by_system
@@ -52,10 +53,13 @@ def open_destinations(config: Config, *, clock: Callable[[], Moment]) -> Sequenc
 
 
 def _destination(config: DestinationConfig, *, clock: Callable[[], Moment]) -> OpenDestination:
-    if config.kind != "webhook":
-        raise ValueError(f"{config.kind} is not spoken yet")
-    webhook = WebhookDestination(config, clock=clock, resolve=resolve_by_system, roots=trusted_roots())
-    return OpenDestination(destination=webhook, subscription=_subscription(config))
+    return OpenDestination(destination=_opened(config, clock=clock), subscription=_subscription(config))
+
+
+def _opened(config: DestinationConfig, *, clock: Callable[[], Moment]) -> Destination:
+    if config.kind == "webhook":
+        return WebhookDestination(config, clock=clock, resolve=resolve_by_system, roots=trusted_roots())
+    return broker_for(config)
 
 
 def _subscription(config: DestinationConfig) -> Subscription:
