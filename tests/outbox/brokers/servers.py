@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-REQUIRED = "HOOKLEDGER_REQUIRE_BROKERS"
+REQUIRED = "REQUIRE_BROKERS"
 PATIENCE = 60.0
 
 

@@ -187,9 +187,9 @@ async def test_a_session_that_broke_is_closed_once_and_not_used_again() -> None:
 def test_a_binary_that_is_missing_skips_by_name_and_fails_where_brokers_are_required(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delenv("HOOKLEDGER_REQUIRE_BROKERS", raising=False)
+    monkeypatch.delenv("REQUIRE_BROKERS", raising=False)
     with pytest.raises(pytest.skip.Exception, match="apt-get install -y no-such-package"):
         installed("no-such-broker", package="no-such-package")
-    monkeypatch.setenv("HOOKLEDGER_REQUIRE_BROKERS", "1")
+    monkeypatch.setenv("REQUIRE_BROKERS", "1")
     with pytest.raises(pytest.fail.Exception, match="apt-get install -y no-such-package"):
         installed("no-such-broker", package="no-such-package")
