@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from receiver.boot import public_url_of, sqlite_path
 from receiver.config import Config
 from receiver.counters import Counters
 from receiver.deadlines import Deadlines
+from receiver.feed import Feed
 from receiver.inbound import InboundLimits
 from receiver.ingest import Ingest, LedgerJudge
 from receiver.journal import Account, LedgerJournal
@@ -24,6 +26,7 @@ from receiver.schedule import QueryPlan
 from receiver.sender import Sender
 from receiver.task import Decision, Rules
 from receiver.waiting import Waiting
+from receiver.watch import LedgerWatch
 from receiver.worker import Worker
 from submitter.journal import Submission
 from submitter.moments import Moment
@@ -34,19 +37,29 @@ from submitter.submit import Submitter, system_clock
 log = structlog.get_logger("runtime")
 
 CALLBACK_SECRET = "callback_secret"  # noqa: S105 - the name of a setting
+SOURCE = "source"
 
 
 class Runtime:
     """Everything a running receiver consists of: `await Runtime.open(…)`, perhaps `start_worker`, then `aclose`."""
 
     def __init__(
-        self, config: Config, ledger: SqliteLedger, callback_secrets: tuple[str, ...], *, clock: Callable[[], Moment]
+        self,
+        config: Config,
+        ledger: SqliteLedger,
+        callback_secrets: tuple[str, ...],
+        *,
+        source: str,
+        clock: Callable[[], Moment],
     ) -> None:
         self.config = config
+        self.source = source  # the ledger's own name, as CloudEvents have it
         self.clock = clock
         self.ledger = ledger
         self.callback_secrets = callback_secrets
         self.waiting = Waiting()
+        self.feed = Feed(ledger)
+        self.watch = LedgerWatch(ledger, self.waiting, self.feed)
         self.inbound = InboundLimits()
         self.counters = Counters()
         self.is_stopping = False
@@ -70,7 +83,7 @@ class Runtime:
             on_queued=self.wake_worker,
         )
         self.replay = Replay(ledger, self.ingest, accounts_of(config.providers), clock=clock)
-        self.submitter = Submitter(config.providers, journal=self.journal, clock=clock)
+        self.submitter = Submitter(config.providers, journal=self.journal, watch=self.watch, clock=clock)
         self.pollers = {
             name: Poller(
                 ledger,
@@ -105,7 +118,8 @@ class Runtime:
         )
         try:
             callback_secrets = await _callback_secrets(config, ledger)
-            return cls(config, ledger, callback_secrets, clock=clock)
+            source = await ledger.setting(SOURCE, uuid.uuid4().urn)
+            return cls(config, ledger, callback_secrets, source=source, clock=clock)
         except BaseException:
             await ledger.aclose()
             raise
@@ -135,6 +149,7 @@ class Runtime:
     def begin_stopping(self) -> None:
         """Let those who wait go, and take no new work: what is in flight is finished by `aclose`."""
         self.is_stopping = True
+        self.feed.end()
         self.waiting.wake_all()
         self.worker.stop()
 
@@ -147,12 +162,15 @@ class Runtime:
         if self._working is not None:
             await self._working
         await self.submitter.aclose()
+        await self.feed.aclose()
         await self.ledger.aclose()
         log.info("receiver.stopped")
 
     def _changed(self, change: Change) -> None:
         """Something was committed: those who wait for it are told."""
         self.waiting.wake(change.tasks)
+        if change.has_events:
+            self.feed.wake()
 
     def _wake_for(self, decision: Decision) -> None:
         """Who has something to do now: the poller of a doubt, the sender of an account whose slot is free."""
