@@ -21,6 +21,9 @@ class Events(Protocol):
     async def events_after(self, position: int, *, limit: int) -> list[StoredEvent]:
         """As Ledger.events_after."""
 
+    async def newest_position(self) -> int:
+        """As Ledger.newest_position."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -174,7 +177,7 @@ class Feed:
         is_cold, self._is_cold, self._is_stale = self._is_cold, False, False
         if is_cold:
             self._kept = []
-            self.newest = await newest_position(self._ledger, self.newest)
+            self.newest = await self._ledger.newest_position()
             return
         page = await self._ledger.events_after(self.newest, limit=self.limits.room)
         if page:
@@ -190,19 +193,6 @@ class Feed:
                 listener.position = self.newest
             else:
                 listener.bell.set()
-
-
-async def newest_position(ledger: Events, known: int) -> int:
-    """The position of the newest event, at `known` or after it: by ever longer steps, then by halves."""
-    lowest, step = known, 1
-    while found := await ledger.events_after(lowest + step - 1, limit=1):
-        lowest, step = found[0].position, step * 4
-    highest = lowest + step - 1  # after it there is nothing
-    while lowest < highest:
-        middle = (lowest + highest) // 2
-        found = await ledger.events_after(middle, limit=1)
-        lowest, highest = (found[0].position, highest) if found else (lowest, middle)
-    return lowest
 
 
 def _position(event: StoredEvent) -> int:

@@ -318,6 +318,9 @@ class Ledger(Outbox, Protocol):
     async def events_after(self, position: int, *, limit: int) -> list[StoredEvent]:
         """Committed events in their order."""
 
+    async def newest_position(self) -> int:
+        """The position of the latest event; 0 before the first."""
+
     async def next_send_at(self, provider: str) -> Moment | None:
         """When the first unsent task of this account may leave."""
 

@@ -284,6 +284,10 @@ class Counting:
         self.reads += 1
         return await self._ledger.events_after(position, limit=limit)
 
+    async def newest_position(self) -> int:
+        self.reads += 1
+        return await self._ledger.newest_position()
+
 
 def counted(house: House) -> Counting:
     """Count from now on: whoever streams shares a feed that reads here."""

@@ -286,6 +286,10 @@ class SqliteLedger:
         """As Ledger.events_after."""
         return await self._reader.events_after(position, limit=limit)
 
+    async def newest_position(self) -> int:
+        """As Ledger.newest_position."""
+        return await self._reader.newest_position()
+
     async def next_send_at(self, provider: str) -> Moment | None:
         """As Ledger.next_send_at."""
         return await self._reader.next_send_at(provider)

@@ -90,6 +90,10 @@ class SqliteReader:
         )
         return [event_of(row) for row in rows]
 
+    async def newest_position(self) -> int:
+        """The position of the latest event; 0 before the first."""
+        return await self._number("select max(position) from events", {}) or 0
+
     async def unreadable(self, after: int, *, limit: int) -> list[KeptUnreadable]:
         """What nobody could read, in the order it came, with greater keys than `after`."""
         rows = await self._all(
@@ -104,13 +108,13 @@ class SqliteReader:
 
     async def next_send_at(self, provider: str) -> Moment | None:
         """When the first unsent task of this account may leave."""
-        return await self._moment(
+        return await self._number(
             "select min(send_at) from tasks where provider = :provider and send_at is not null", {"provider": provider}
         )
 
     async def next_query_at(self, provider: str) -> Moment | None:
         """When the first task of this account is to be asked about; one that is leased waits for its lease."""
-        return await self._moment(
+        return await self._number(
             """
             select min(due) from (
                 select * from (select query_at as due from tasks
@@ -126,7 +130,7 @@ class SqliteReader:
 
     async def next_deadline(self, strict_providers: frozenset[str]) -> Moment | None:
         """The earliest deadline, or the end of the longest holding where one ends."""
-        return await self._moment(
+        return await self._number(
             """
             select min(due) from (
                 select min(deadline_at) as due from tasks indexed by tasks_by_deadline where settled_at is null
@@ -154,10 +158,10 @@ class SqliteReader:
         """Every destination, and how it fares."""
         return await self._read(outboxreading.destinations)
 
-    async def _moment(self, sql: str, parameters: Mapping[str, Any]) -> Moment | None:
+    async def _number(self, sql: str, parameters: Mapping[str, Any]) -> int | None:
         row = await self._read(lambda raw: raw.execute(sql, parameters).fetchone())
-        moment: Moment | None = None if row is None else row[0]
-        return moment
+        number: int | None = None if row is None else row[0]
+        return number
 
     async def _one(self, sql: str, *parameters: Any) -> sqlite3.Row | None:
         row: sqlite3.Row | None = await self._read(lambda raw: raw.execute(sql, parameters).fetchone())
