@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
 from typing import TypeVar
 
 from starlette.applications import Starlette
@@ -51,7 +54,8 @@ class Receiver:
         try:
             self._app = create_app(self._runtime)
             async with self._app.router.lifespan_context(self._app):
-                yield self._runtime
+                with _told_of_the_end(self._runtime.begin_stopping):
+                    yield self._runtime
         finally:
             await self._runtime.aclose()
             self._app = self._runtime = None
@@ -72,3 +76,31 @@ class Receiver:
                 "'async with receiver.lifespan(): yield'"
             )
         return part
+
+
+@contextmanager
+def _told_of_the_end(begin_stopping: Callable[[], None]) -> Iterator[None]:
+    """At the host's SIGINT or SIGTERM those who listen or wait are let go; then the host's own handler runs.
+
+    Servers end a lifespan only after the last answer, and a stream would hold that up.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    of_host = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def chained(number: int, frame: FrameType | None) -> None:
+        begin_stopping()
+        handler = of_host[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    chaining = [number for number, handler in of_host.items() if callable(handler)]
+    for number in chaining:
+        signal.signal(number, chained)
+    try:
+        yield
+    finally:
+        for number in chaining:
+            if signal.getsignal(number) is chained:
+                signal.signal(number, of_host[number])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +23,20 @@ from receiver.configerrors import ConfigError
 from receiver.embedding import Receiver
 from submitter import OmniImageRequest
 from tests.flows import handling
-from tests.flows.builders import NO_TLS, Clock, World, configuration, eventually, listening, served
+from tests.flows.builders import (
+    NO_TLS,
+    PATIENCE,
+    Clock,
+    World,
+    configuration,
+    eventually,
+    free_port,
+    listening,
+    served,
+)
 
 HANDLER = "tests.flows.handling:on_event"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -155,7 +169,7 @@ async def test_the_end_waits_for_the_handler_that_is_at_work(world: World, tmp_p
 
 
 async def test_the_documented_example_runs(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text()
+    text = (ROOT / "docs" / "embedding.md").read_text()
     code = text.partition("```python\n")[2].partition("```")[0]
     with listening() as listener:
         port = listener.getsockname()[1]
@@ -175,3 +189,43 @@ async def test_the_documented_example_runs(world: World, tmp_path: Path, monkeyp
 
     assert 202 == drawn.status_code
     assert "succeeded" == task["state"]
+
+
+async def test_a_signal_to_the_host_ends_the_streams_that_would_hold_it_up(tmp_path: Path) -> None:
+    """Plain uvicorn waits for its last answer without end."""
+    port = free_port()
+    text = (ROOT / "docs" / "embedding.md").read_text()
+    code = text.partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "config.toml").write_text(f"public_url = 'http://127.0.0.1:{port}/tasks'\n")
+    (tmp_path / "host.py").write_text(f"{code}\nimport uvicorn\n\nuvicorn.run(app, port={port})\n")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "host.py",
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/tasks", trust_env=False, verify=NO_TLS) as http:
+
+            async def is_live() -> bool:
+                with contextlib.suppress(httpx.TransportError):
+                    return (await http.get("/livez")).status_code == 200
+                return False
+
+            await eventually(is_live)
+            async with http.stream("GET", "/v1/events", headers={"accept": "text/event-stream"}) as stream:
+                lines = stream.aiter_lines()
+                await anext(lines)
+                process.terminate()
+                async with asyncio.timeout(PATIENCE):
+                    async for _ in lines:
+                        pass
+        async with asyncio.timeout(PATIENCE):
+            code_at_end = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    assert code_at_end in {0, -signal.SIGTERM}
