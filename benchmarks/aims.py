@@ -33,6 +33,7 @@ def judged(results: Mapping[str, Any]) -> list[dict[str, Any]]:
         "telling": _of_telling,
         "backlog": _of_backlog,
         "waking": _of_waking,
+        "listeners": _of_listeners,
     }
     return [asdict(aim) for section, judge in judges.items() if section in results for aim in judge(results[section])]
 
@@ -101,3 +102,9 @@ def _of_backlog(backlog: Mapping[str, Any]) -> list[Aim]:
 def _of_waking(waking: Mapping[str, Any]) -> list[Aim]:
     median = waking["after_answer"]["p50_ms"]
     return [Aim("a waiter woken within 5 ms, median", f"{median:.1f} ms", median < 5)]
+
+
+def _of_listeners(rows: Sequence[Mapping[str, Any]]) -> list[Aim]:
+    [durable] = [row for row in rows if row["endpoint"] == DURABLE]
+    cost = durable["cost_mib"]["rss"]
+    return [Aim(f"{durable['listeners']:,} idle listeners under 100 MiB", f"{cost:.1f} MiB", cost < 100)]

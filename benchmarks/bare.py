@@ -1,7 +1,8 @@
-"""What telling is compared with, each a process of its own: `python -m benchmarks.bare forward|loop …`.
+"""What telling is compared with, each a process of its own: `python -m benchmarks.bare forward|loop|idle …`.
 
 `forward` is an endpoint that signs each callback and posts it on with httpx, and keeps nothing. `loop` posts so many
-bodies by httpx, so many at once, and does nothing else.
+bodies by httpx, so many at once, and does nothing else. `idle` is a server-sent stream of Starlette's that never has
+anything to say. The servers run under the very settings that `serve` has.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import httpx
 import uvloop
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from benchmarks.serving import SIGNED_WITH
@@ -26,7 +27,8 @@ from receiver.outbox.relay import AT_ONCE
 from receiver.serving import Server, bind
 from submitter.signatures import sign
 
-FORWARD, LOOP = "forward", "loop"
+FORWARD, LOOP, IDLE = "forward", "loop", "idle"
+HEARTBEAT = 15.0  # seconds, as the receiver's
 TIMEOUT = 60.0
 
 
@@ -60,6 +62,17 @@ async def loop(sink: int, *, count: int, body_bytes: int) -> None:
         await asyncio.gather(*(post_on() for _ in range(AT_ONCE)))
 
 
+async def stream_nothing(_: Request) -> Response:
+    """A comment now and then."""
+
+    async def said() -> AsyncIterator[bytes]:
+        while True:
+            yield b": still here\n\n"
+            await asyncio.sleep(HEARTBEAT)
+
+    return StreamingResponse(said(), media_type="text/event-stream")
+
+
 def _client() -> httpx.AsyncClient:
     """With the pool that a destination has."""
     limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
@@ -85,15 +98,18 @@ def main() -> None:
     """One of them."""
     parser = argparse.ArgumentParser()
     named = parser.add_subparsers(dest="name", required=True)
-    for name, numbers in {FORWARD: ["port", "sink"], LOOP: ["sink", "count", "body_bytes"]}.items():
+    for name, numbers in {FORWARD: ["port", "sink"], LOOP: ["sink", "count", "body_bytes"], IDLE: ["port"]}.items():
         added = named.add_parser(name)
         for number in numbers:
             added.add_argument(number, type=int)
     chosen = parser.parse_args()
-    if chosen.name == FORWARD:
-        uvloop.run(_forward(chosen.port, chosen.sink))
-    else:
-        uvloop.run(loop(chosen.sink, count=chosen.count, body_bytes=chosen.body_bytes))
+    match chosen.name:
+        case "forward":
+            uvloop.run(_forward(chosen.port, chosen.sink))
+        case "loop":
+            uvloop.run(loop(chosen.sink, count=chosen.count, body_bytes=chosen.body_bytes))
+        case _:
+            uvloop.run(_serve([Route("/v1/events", stream_nothing)], chosen.port))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from benchmarks.aims import judged
 from benchmarks.backlog import measure_backlog
 from benchmarks.cache import KeptLedger, kept_ledger
 from benchmarks.ingest import Prepared, Say
+from benchmarks.listeners import measure_listeners
 from benchmarks.plan import Plan
 from benchmarks.resources import measure_memory, measure_starts
 from benchmarks.telling import measure_telling
@@ -41,6 +42,7 @@ def measure(plan: Plan, *, say: Say) -> dict[str, Any]:
             "telling": lambda: measure_telling(plan, prepared, folder, say),
             "backlog": lambda: measure_backlog(plan, prepared, folder, say),
             "waking": lambda: measure_waking(plan, prepared, folder, say),
+            "listeners": lambda: measure_listeners(plan, prepared, folder, say),
             "sizes": lambda: ingest.compare_sizes(plan, few, _many(plan, prepared, say), prepared, folder, say),
         }
         results |= {section: measuring[section]() for section in plan.sections}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.load import Generator
 
-SECTIONS = ("starts", "servers", "duplicates", "memory", "telling", "backlog", "waking", "sizes")
+SECTIONS = ("starts", "servers", "duplicates", "memory", "telling", "backlog", "waking", "listeners", "sizes")
 JUDGED_AT = 64  # connections: what the aims speak of
 
 
@@ -36,6 +36,8 @@ class Plan:
     backlog: int = 10_000  # events
     beside_per_second: int = 50  # callbacks that another app is told of while the backlog drains
     waiters: int = 500
+    listeners: int = 1_000
+    idle_seconds: float = 15.0  # of the listeners: long enough for one heartbeat to each
 
 
 def glance(generator: Generator, cache: Path) -> Plan:
@@ -59,4 +61,6 @@ def glance(generator: Generator, cache: Path) -> Plan:
         drains=1,
         backlog=500,
         waiters=50,
+        listeners=50,
+        idle_seconds=1.0,
     )

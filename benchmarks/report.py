@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 
 from benchmarks.backlog import BESIDE
-from benchmarks.bare import FORWARD, LOOP
+from benchmarks.bare import FORWARD, IDLE, LOOP
 from benchmarks.competitors import EACH, NOOP, SHARED
 from benchmarks.ingest import DURABLE
 
@@ -22,6 +22,7 @@ _SPOKEN = {
     EACH: "a connection per request",
     SHARED: "one shared connection",
     FORWARD: "signed and posted on, nothing kept",
+    IDLE: "Starlette's own, with nothing to say",
 }
 _MEANWHILE = ("before", "meanwhile")
 _DRAINED = {LOOP: "a bare httpx loop", DURABLE: "**the backlog**", BESIDE: "the backlog, beside callbacks"}
@@ -89,6 +90,7 @@ def _sheets(results: Mapping[str, Any]) -> Iterator[Sheet]:
         "telling": _telling,
         "backlog": _backlog,
         "waking": _waking,
+        "listeners": _listeners,
     }
     return (make(results[section]) for section, make in made.items() if section in results)
 
@@ -204,4 +206,22 @@ def _waking(waking: Mapping[str, Any]) -> Sheet:
         f"{waking['waiters']} waiters, ms",
         ["what", "p50", "p99", "slowest"],
         [[what, *(f"{each[span]:.2f}" for span in ("p50_ms", "p99_ms", "slowest_ms"))] for what, each in named.items()],
+    )
+
+
+def _listeners(rows: Sequence[Mapping[str, Any]]) -> Sheet:
+    return Sheet(
+        f"{rows[0]['listeners']:,} who listen and hear nothing",
+        ["stream", "resident alone, MiB", "cost, MiB", "cost in pages of its own", "CPU, %", "then all told, ms"],
+        [
+            [
+                _SPOKEN[row["endpoint"]],
+                str(row["alone"]["rss"]),
+                str(row["cost_mib"]["rss"]),
+                str(row["cost_mib"]["uss"]),
+                str(row["idle_cpu_percent"]),
+                "" if row["all_told_ms"] is None else str(row["all_told_ms"]),
+            ]
+            for row in rows
+        ],
     )

@@ -55,6 +55,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         drains=1,
         backlog=50,
         waiters=10,
+        listeners=10,
+        idle_seconds=0.1,
     )
     return measure(plan, say=lambda _: None)
 
@@ -92,15 +94,18 @@ def test_a_backlog_is_told_as_the_loop_tells_it_and_beside_callbacks(results: di
     assert backlog["before"]["count"] > 0
 
 
-def test_waiters_are_woken(results: dict[str, Any]) -> None:
-    waking = results["waking"]
+def test_waiters_are_woken_and_listeners_told(results: dict[str, Any]) -> None:
+    bare, durable = results["listeners"]
 
-    assert 10 == waking["waiters"]
-    assert all(waking[what]["p50_ms"] > 0 for what in ("after_callback", "plain"))
+    assert 10 == results["waking"]["waiters"]
+    assert all(results["waking"][what]["p50_ms"] > 0 for what in ("after_callback", "plain"))
+    assert all(row["alone"]["rss"] > 0 for row in (bare, durable))
+    assert bare["all_told_ms"] is None
+    assert durable["all_told_ms"] > 0
 
 
 def test_every_aim_is_judged_and_the_results_are_json(results: dict[str, Any]) -> None:
-    assert 14 == len([row["is_met"] for row in results["aims"]])
+    assert 15 == len([row["is_met"] for row in results["aims"]])
     assert results == json.loads(json.dumps(results)) | {"plan": results["plan"]}
 
 
