@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 from starlette.requests import Request
@@ -11,7 +10,8 @@ from starlette.responses import JSONResponse, Response
 
 from receiver.access import require_access
 from receiver.bodies import known_fields, read_fields, text_field
-from receiver.ledger.base import History, OpenedAs, Query, StoredEvent
+from receiver.eventjson import event_json
+from receiver.ledger.base import History, OpenedAs, Query
 from receiver.ledger.deliveries import Delivery
 from receiver.ledger.errors import NotPossible, UnknownTask
 from receiver.problems import invalid
@@ -26,7 +26,6 @@ from submitter.request import read_request
 
 LONGEST_WAIT = 25.0  # seconds: most platforms' proxies cut a request at 30
 LONGEST_TICK = 25.0
-MOST_AT_ONCE = 500
 MOST_REPLAYED = 100  # a page: 16 KiB each at most, and one answer's worth of time
 
 
@@ -72,8 +71,8 @@ async def show_task(request: Request) -> Response:
     """GET /v1/tasks/{id}: the task; with `wait` it holds until the task is at rest or the time is up."""
     runtime = admitted(request)
     external_task_id = request.path_params["external_task_id"]
-    seconds = min(_number(request, "wait", otherwise=0.0), LONGEST_WAIT)
-    record = await _record_at_rest(runtime, external_task_id, seconds)
+    seconds = min(number(request, "wait", otherwise=0.0), LONGEST_WAIT)
+    record = await runtime.watch.record_at_rest(external_task_id, seconds=seconds)
     return JSONResponse(record_json(record))
 
 
@@ -117,21 +116,10 @@ async def abandon_task(request: Request) -> Response:
     return await _shown(runtime, request.path_params["external_task_id"])
 
 
-async def list_events(request: Request) -> Response:
-    """GET /v1/events: the page after a position."""
-    runtime = admitted(request)
-    after = int(_number(request, "after", otherwise=0))
-    limit = min(int(_number(request, "limit", otherwise=100)), MOST_AT_ONCE)
-    events = await runtime.ledger.events_after(after, limit=max(limit, 1))
-    return JSONResponse(
-        {"events": [event_json(event) for event in events], "next": events[-1].position if events else after}
-    )
-
-
 async def tick(request: Request) -> Response:
     """GET or POST /v1/tick: one bounded pass of the worker, for platforms that have none."""
     runtime = admitted(request)
-    seconds = min(_number(request, "seconds", otherwise=8.0), LONGEST_TICK)
+    seconds = min(number(request, "seconds", otherwise=8.0), LONGEST_TICK)
     return JSONResponse(await runtime.worker.tick(seconds))
 
 
@@ -165,20 +153,6 @@ async def read_submission(request: Request, runtime: Runtime) -> Submission:
     if problems:
         raise invalid(problems)
     return Submission(provider=provider.name, request=asked, external_task_id=external_task_id)
-
-
-def event_json(event: StoredEvent) -> dict[str, Any]:
-    """An event as it is listed; the task is the snapshot of its commit."""
-    listed = {
-        "position": event.position,
-        "id": event.id,
-        "type": event.type,
-        "time": iso(event.time),
-        "task": None if event.task is None else json.loads(event.task),
-    }
-    if event.was is not None:
-        listed |= {"was": event.was, "is": event.now_is}
-    return listed if event.about is None else listed | json.loads(event.about)
 
 
 def history_json(history: History) -> dict[str, Any]:
@@ -230,23 +204,6 @@ async def _record(runtime: Runtime, external_task_id: str) -> Record:
     return record
 
 
-async def _record_at_rest(runtime: Runtime, external_task_id: str, seconds: float) -> Record:
-    """The task, at rest if it comes to rest in time. Woken by each commit that changes it."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + seconds
-    with runtime.waiting.on(external_task_id) as changed:
-        while True:
-            changed.clear()
-            record = await _record(runtime, external_task_id)
-            left = until - loop.time()
-            if record.task.is_at_rest or left <= 0 or runtime.is_stopping:
-                return record
-            try:
-                await asyncio.wait_for(changed.wait(), left)
-            except TimeoutError:
-                return await _record(runtime, external_task_id)
-
-
 async def _shown(runtime: Runtime, external_task_id: str) -> Response:
     return JSONResponse(record_json(await _record(runtime, external_task_id)))
 
@@ -266,22 +223,22 @@ def _query(request: Request) -> Query:
         provider=given.get("provider"),
         settled_by=settled_by,
         after=given.get("after"),
-        limit=int(_number(request, "limit", otherwise=50)),
+        limit=int(number(request, "limit", otherwise=50)),
     )
 
 
-def _number(request: Request, name: str, *, otherwise: float) -> float:
+def number(request: Request, name: str, *, otherwise: float) -> float:
     """A query parameter that is a number and not negative. Raises Problem 422."""
     given = request.query_params.get(name)
     if not given:
         return otherwise
     try:
-        number = float(given)
+        found = float(given)
     except ValueError:
-        number = -1.0
-    if not 0 <= number < 2**62:
+        found = -1.0
+    if not 0 <= found < 2**62:
         raise invalid([FieldProblem(name, "must be a number, 0 or more")])
-    return number
+    return found
 
 
 def _whole(fields: dict[str, Any], name: str, *, otherwise: int, least: int, most: int) -> int:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from receiver import api, deliveries, metrics, submissions
+from receiver import api, deliveries, events, metrics, submissions
 from receiver.callbacks import CallbackEndpoint
 from receiver.flood import tell_ended
 from receiver.ledger.errors import LedgerUnavailable
@@ -77,7 +77,7 @@ def _routes(runtime: Runtime) -> list[BaseRoute]:
         Route("/v1/submissions/{external_task_id}/answer", submissions.hear_answer, methods=["POST"]),
         Route("/v1/submissions/{external_task_id}/refusal", submissions.hear_refusal, methods=["POST"]),
         Route("/v1/callbacks/replay", api.replay_unreadable, methods=["POST"]),
-        Route("/v1/events", api.list_events, methods=["GET"]),
+        Route("/v1/events", events.show_events, methods=["GET"]),
         Route("/v1/deliveries", deliveries.list_deliveries, methods=["GET"]),
         Route("/v1/deliveries/redeliver", deliveries.redeliver_many, methods=["POST"]),
         Route("/v1/deliveries/{key}/redeliver", deliveries.redeliver_one, methods=["POST"]),

@@ -6,10 +6,12 @@ import ipaddress
 import re
 import secrets
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from receiver.config import Config
+from receiver.configdestinations import REQUIRED, Kind
 from receiver.configerrors import ConfigError, ConfigProblem, variable
 from submitter.settings import is_loopback, without_password
 
@@ -69,8 +71,17 @@ def problems_at_boot(config: Config, environment: Mapping[str, str]) -> list[Con
         *_public_url_problems(config),
         *_key_problems(config),
         *_credential_problems(config),
+        *_extra_problems(config),
         *_disk_problems(config, environment),
     ]
+
+
+def missing_extra(kind: Kind) -> str | None:
+    """What to install before such a destination can be told, if anything; the client is looked for, not imported."""
+    module, extra = REQUIRED.get(kind, ("", ""))
+    if not module or find_spec(module) is not None:
+        return None
+    return f"{kind!r} needs the client {module!r}, which is not installed: pip install 'hookledger[{extra}]'"
 
 
 def require_bootable(config: Config, environment: Mapping[str, str]) -> None:
@@ -168,6 +179,14 @@ def _credential_problems(config: Config) -> list[ConfigProblem]:
         ConfigProblem(f"providers.{name}.api_key", "", f"is missing: set {variable(['providers', name, 'api_key'])}")
         for name, account in config.providers.items()
         if not account.has_credentials
+    ]
+
+
+def _extra_problems(config: Config) -> list[ConfigProblem]:
+    return [
+        ConfigProblem(f"destinations.{destination.name}", "", missing)
+        for destination in config.destinations
+        if (missing := missing_extra(destination.kind))
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httptools
@@ -13,7 +14,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from receiver.lingering import Lingering
+from receiver.lingering import CONNECTION, Lingering
 from receiver.problems import Problem
 
 
@@ -65,6 +66,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._has_refused = False
         self._is_deaf = False  # nothing more is parsed
         self._is_at_eof = False
+        self._is_endless = False  # the answer that is given at the moment
         self._patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -92,7 +94,7 @@ class BoundedHttp(HttpToolsProtocol):
                 return False
             self.pipeline.popleft()
             self._is_in_body = False
-        return self._is_answering
+        return self._is_answering and not self._is_endless
 
     def data_received(self, data: bytes) -> None:
         """Parse within bounds."""
@@ -168,7 +170,23 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        self._is_endless = False
+        cycle.scope["extensions"] = {
+            CONNECTION: {"abort": partial(self._abort, cycle), "has_no_end": partial(self._go_on, cycle)}
+        }
         super()._start_asgi_task(cycle, app)
+
+    def _abort(self, cycle: RequestResponseCycle) -> None:
+        """End the connection with what is unsent, unless another request has its turn by now."""
+        if self._running is cycle:
+            self.transport.abort()
+
+    def _go_on(self, cycle: RequestResponseCycle) -> None:
+        """The answer has no end: nobody waits for one who has ended the other side."""
+        if self._running is cycle:
+            self._is_endless = True
+            if self._is_at_eof:
+                self.transport.close()
 
     @property
     def _is_answering(self) -> bool:

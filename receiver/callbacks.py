@@ -95,7 +95,9 @@ def _peer(scope: Scope) -> str | None:
 
 def _received(scope: Scope, runtime: Runtime, body: bytes) -> Received:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    return Received(method="POST", url=runtime.journal.public_url + scope["path"], headers=headers, body=body)
+    named = scope["path_params"]  # and not the path: a proxy may have taken a part of it away, or a mount added one
+    path = f"/callbacks/{named['provider']}/{named['external_task_id']}/{named['token']}"
+    return Received(method="POST", url=runtime.journal.public_url + path, headers=headers, body=body)
 
 
 async def _hear(runtime: Runtime, provider: Provider, external_task_id: str, received: Received) -> Decision:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Literal, Self, TypeAlias, get_args
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -30,6 +30,19 @@ WITH_TOPIC: Mapping[Kind, str] = {
     "rabbitmq": "the exchange, or 'exchange/routing.key'",
     "kafka": "the topic",
 }
+REQUIRED: Mapping[Kind, tuple[str, str]] = {
+    "nats": ("nats", "nats"),
+    "redis": ("redis", "redis"),
+    "rabbitmq": ("aio_pika", "rabbitmq"),
+    "kafka": ("aiokafka", "kafka"),
+    "sqs": ("aiobotocore", "sqs"),
+}
+"""The client's module and the extra that installs it, by kind."""
+KAFKA_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "tls": ("yes", "no"),
+    "mechanism": ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
+}
+"""What may follow the `?` of a kafka:// URL."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
@@ -110,5 +123,11 @@ class DestinationConfig(BaseModel):
             raise ValueError(f"url {shown!r} is no {' or '.join(f'{each}://' for each in schemes)} URL")
         if parts.scheme == "http" and not (self.private or is_loopback(host)):
             raise ValueError(f"url {shown!r} would show the events to everybody on the way: write https://")
+        if self.kind == "sqs" and (parts.username or parts.password):
+            raise ValueError(f"url {shown!r} must have neither user nor password: AWS' own variables hold the keys")
+        for name, value in parse_qsl(parts.query, keep_blank_values=True) if self.kind == "kafka" else ():
+            if value not in KAFKA_OPTIONS.get(name, ()):
+                known = ", ".join(f"{each}={'|'.join(values)}" for each, values in KAFKA_OPTIONS.items())
+                raise ValueError(f"url {shown!r}: {name!r} is no option, or has no such value: there are {known}")
         if self.kind == "webhook" and (parts.username or parts.password or parts.fragment):
             raise ValueError(f"url {shown!r} must have neither user, password nor fragment")

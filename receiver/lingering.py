@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+# An ASGI extension, for answers that go on and on: with `has_no_end` said, who ends its own side has left; `abort`
+# ends the connection at once, whatever is still unsent.
+CONNECTION = "hookledger.connection"
+
 
 class Lingering(asyncio.Transport):
     """A transport whose first close, where somebody may still be sending, only says that we have finished.

@@ -44,7 +44,7 @@ CODES: Mapping[str, str] = {
     "method_not_allowed": "The route has other methods; `Allow` lists them.",
     "not_found": "No such route, task, provider or callback URL.",
     "not_possible": "The task is in no state for this.",
-    "overloaded": "More waits for the disk than the queue holds. Not acknowledged: send it again.",
+    "overloaded": "More waits for the disk, or listens, than there is room for. Not acknowledged: send it again.",
     "path_too_long": "The request target is too long.",
     "refused": "The provider said no; its own code and message are in `provider_code` and `provider_message`.",
     "shutting_down": "The receiver is stopping. Not acknowledged: send it again.",

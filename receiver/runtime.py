@@ -15,6 +15,7 @@ from receiver.boot import public_url_of, sqlite_path
 from receiver.config import Config
 from receiver.counters import Counters
 from receiver.deadlines import Deadlines
+from receiver.feed import Feed
 from receiver.inbound import InboundLimits
 from receiver.ingest import Ingest, LedgerJudge
 from receiver.journal import Account, LedgerJournal
@@ -28,6 +29,7 @@ from receiver.schedule import QueryPlan
 from receiver.sender import Sender
 from receiver.task import Decision, Rules
 from receiver.waiting import Waiting
+from receiver.watch import LedgerWatch
 from receiver.worker import Worker
 from submitter.inflight import InFlight
 from submitter.journal import Submission
@@ -57,11 +59,13 @@ class Runtime:
         clock: Callable[[], Moment],
     ) -> None:
         self.config = config
-        self.source = source
+        self.source = source  # the ledger's own name, as CloudEvents have it
         self.clock = clock
         self.ledger = ledger
         self.callback_secrets = callback_secrets
         self.waiting = Waiting()
+        self.feed = Feed(ledger)
+        self.watch = LedgerWatch(ledger, self.waiting, self.feed)
         self.inbound = InboundLimits()
         self.counters = Counters()
         self.is_stopping = False
@@ -85,7 +89,7 @@ class Runtime:
             on_queued=self.wake_worker,
         )
         self.replay = Replay(ledger, self.ingest, accounts_of(config.providers), clock=clock)
-        self.submitter = Submitter(config.providers, journal=self.journal, clock=clock)
+        self.submitter = Submitter(config.providers, journal=self.journal, watch=self.watch, clock=clock)
         self.pollers = {
             name: Poller(
                 ledger,
@@ -160,6 +164,7 @@ class Runtime:
     def begin_stopping(self) -> None:
         """Let those who wait go, and take no new work: what is in flight is finished by `aclose`."""
         self.is_stopping = True
+        self.feed.end()
         self.waiting.wake_all()
         self.worker.stop()
 
@@ -174,14 +179,17 @@ class Runtime:
         await self.submitter.aclose()
         await self._telling.end(within=TELLING_ENDS_WITHIN)
         await asyncio.gather(*(each.destination.aclose() for each in self._destinations))
+        await self.feed.aclose()
         await self.ledger.aclose()
         log.info("receiver.stopped")
 
     def _changed(self, change: Change) -> None:
         """Something was committed: those who wait for it are told."""
         self.waiting.wake(change.tasks)
-        if change.has_events and self._relays:
-            self.worker.wake(*self._relays)
+        if change.has_events:
+            self.feed.wake()
+            if self._relays:
+                self.worker.wake(*self._relays)
 
     def _relay(self, opened: OpenDestination) -> Relay:
         relay = Relay(

@@ -7,14 +7,19 @@ SubmitterError
 ├── Unanswered       ask, never send again blindly: a task may exist, and may have been paid for
 ├── Unreadable       keep the bytes, look at them: nobody knows what they say
 ├── BadSignature     do not believe it (submitter.signatures)
-└── JournalError     the receiver did not write the submission down: nothing was sent
+├── JournalError     the receiver did not write the submission down: nothing was sent
+├── WatchError       the receiver cannot say how the task fares: the task goes on all the same
+└── NotAtRest        the deadline passed first: the task goes on, wait for it again (a TimeoutError too)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+
+MOST_NAMED = 5  # tasks, in a message
 
 
 class SubmitterError(Exception):
@@ -95,3 +100,23 @@ class JournalError(SubmitterError):
         super().__init__(reason)
         self.reason = reason
         self.code = code
+
+
+class WatchError(SubmitterError):
+    """Nobody can be asked about tasks or events; `code` is the receiver's stable reason, or `unreachable`."""
+
+    def __init__(self, reason: str, *, code: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
+
+
+class NotAtRest(SubmitterError, TimeoutError):
+    """The deadline passed. `states` names the tasks that were not at rest, each with its last known state, or None."""
+
+    def __init__(self, states: Mapping[str, str | None], *, deadline: timedelta) -> None:
+        named = [f"{name} ({state or 'state unknown'})" for name, state in states.items()]
+        more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+        super().__init__(f"not at rest after {deadline.total_seconds():g} s: {', '.join(named[:MOST_NAMED])}{more}")
+        self.states = dict(states)
+        self.deadline = deadline

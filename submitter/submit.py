@@ -1,14 +1,25 @@
-"""Submitter.submit(): write it down, send it, hand on what was heard."""
+"""Submitter.submit(): write it down, send it, hand on what was heard; and wait for what becomes of it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
+from submitter import watching
 from submitter.client import Answer, ProviderClient
 from submitter.closing import Closing
-from submitter.errors import Deferred, InvalidRequest, JournalError, Refusal, Refused, Unanswered, Unreadable
+from submitter.errors import (
+    Deferred,
+    InvalidRequest,
+    JournalError,
+    Refusal,
+    Refused,
+    Unanswered,
+    Unreadable,
+    WatchError,
+)
 from submitter.ids import check_external_task_id, new_external_task_id
 from submitter.inflight import InFlight
 from submitter.journal import Journal, Submission
@@ -16,6 +27,8 @@ from submitter.moments import Moment
 from submitter.report import StatusReport
 from submitter.request import Endpoint, ImageRequest
 from submitter.settings import ProviderSettings
+from submitter.shown import ShownEvent, ShownTask
+from submitter.watching import DEADLINE, Watch
 
 
 def system_clock() -> Moment:
@@ -34,7 +47,7 @@ class Submitted:
 
 
 class Submitter(Closing):
-    """Submits to the given accounts and writes in the given journal.
+    """Submits to the given accounts, writes in the given journal, and waits for tasks through the given watch.
 
     A create that has begun is finished and written down even when the caller is cancelled: `aclose` waits
     for it. Use as `async with Submitter(accounts, journal=…) as submitter`.
@@ -45,10 +58,12 @@ class Submitter(Closing):
         accounts: Mapping[str, ProviderSettings],
         *,
         journal: Journal,
+        watch: Watch | None = None,
         clock: Callable[[], Moment] = system_clock,
     ) -> None:
         self.clients = {name: ProviderClient(name, account, clock=clock) for name, account in accounts.items()}
         self._journal = journal
+        self._watch = watch
         self._clock = clock
         self.in_flight = InFlight()
 
@@ -71,6 +86,43 @@ class Submitter(Closing):
         named = new_external_task_id(now=self._clock()) if external_task_id is None else external_task_id
         submission = Submission(provider=provider, request=request, external_task_id=check_external_task_id(named))
         return await self.in_flight.run(self._open_and_send(submission))
+
+    async def wait(self, task: Submitted | str, *, deadline: timedelta = DEADLINE) -> ShownTask:
+        """The task once it is at rest: succeeded, failed, refused or expired.
+
+        Raises NotAtRest (a TimeoutError) after the deadline, and WatchError where the receiver does not know the
+        task, does not let us look, or is away for too long. Cancelling leaves nothing behind.
+        """
+        return await watching.wait(self._watched, _name_of(task), deadline=deadline)
+
+    async def wait_all(self, tasks: Iterable[Submitted | str], *, deadline: timedelta = DEADLINE) -> list[ShownTask]:
+        """All of them at rest, in the order given: one stream of events, however many. Raises as `wait`."""
+        return await watching.wait_all(self._watched, [_name_of(each) for each in tasks], deadline=deadline)
+
+    async def wait_any(self, tasks: Iterable[Submitted | str], *, deadline: timedelta = DEADLINE) -> ShownTask:
+        """The first of them that is at rest, likewise. Raises as `wait`, and ValueError where there is none."""
+        return await watching.wait_any(self._watched, [_name_of(each) for each in tasks], deadline=deadline)
+
+    def events(
+        self,
+        tasks: Iterable[Submitted | str] | None = None,
+        *,
+        after: int | None = None,
+        deadline: timedelta = DEADLINE,
+    ) -> AsyncGenerator[ShownEvent, None]:
+        """The events of these tasks, or all, in order and once each, until the deadline ends the iteration.
+
+        `after` is the position of the last event that was seen, 0 for all there are; None is from now on. Raises
+        WatchError.
+        """
+        names = None if tasks is None else frozenset(map(_name_of, tasks))
+        return watching.events(self._watched, names, after=after, deadline=deadline)
+
+    @property
+    def _watched(self) -> Watch:
+        if self._watch is None:
+            raise WatchError("this Submitter was given no watch: pass watch=HttpWatch(receiver_url)", code="no_watch")
+        return self._watch
 
     async def send(self, submission: Submission, callback_url: str) -> Submitted:
         """Send what is already written down, and hand on what was heard. Raises Refused."""
@@ -117,6 +169,10 @@ class Submitter(Closing):
             return _submitted(submission)
         await self._journal.hear(submission, answer.http_status, answer.body)
         return _submitted(submission, reports)
+
+
+def _name_of(task: Submitted | str) -> str:
+    return task if isinstance(task, str) else task.external_task_id
 
 
 def _submitted(submission: Submission, reports: list[StatusReport] | None = None) -> Submitted:

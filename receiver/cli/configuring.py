@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,10 +16,11 @@ from receiver.boot import not_acted_on, problems_at_boot, public_url_of, sqlite_
 from receiver.cli.options import ConfigOption, JsonOption, load
 from receiver.cli.output import MISUSED, out, print_json
 from receiver.config import Config
-from receiver.configerrors import ConfigError
+from receiver.configerrors import ConfigError, ConfigProblem
 from receiver.ledger.errors import LedgerLocked
 from receiver.ledger.sqlite import SqliteLedger, SqliteReader
 from receiver.ledger.sqlite.lock import holder_of, is_held
+from receiver.outbox.opening import open_destinations
 from submitter.settings import without_password
 from submitter.submit import system_clock
 
@@ -48,7 +50,8 @@ def check(
 ) -> None:
     """Check everything that 'serve' would, and say what is wrong and how to mend it."""
     settings = load(context, config)
-    problems = problems_at_boot(settings, os.environ)
+    found = [*problems_at_boot(settings, os.environ), *_problems_of_destinations(settings)]
+    problems = list(dict.fromkeys(found))  # an extra that is missing is met by both
     notes = not_acted_on(settings)
     if as_json:
         print_json({"ok": not problems, "problems": [str(each) for each in problems], "notes": notes})
@@ -61,6 +64,15 @@ def check(
         out.print(f"note: {each}", style="yellow", markup=False)
     accounts = ", ".join(sorted(settings.providers)) or "none yet"
     out.print(f"ok: callbacks go to {public_url_of(settings)}, accounts: {accounts}", markup=False)
+
+
+def _problems_of_destinations(config: Config) -> Sequence[ConfigProblem]:
+    """What is wrong with a destination or a handler, found by making each. Nothing is connected to."""
+    try:
+        open_destinations(config, clock=system_clock)
+    except ConfigError as error:
+        return error.problems
+    return []
 
 
 def migrate(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from receiver.config import Config
 from receiver.configdestinations import DestinationConfig
+from receiver.configerrors import ConfigError, ConfigProblem
 from receiver.eventtype import EventType
 from receiver.ledger.deliveries import Subscription
+from receiver.outbox.brokers import broker_for
 from receiver.outbox.destination import Destination
 from receiver.outbox.handlers import HandlerDestination, load_handler
 from receiver.outbox.resolving import resolve_by_system
@@ -32,20 +35,31 @@ class OpenDestination:
 
 
 def open_destinations(config: Config, *, clock: Callable[[], Moment]) -> Sequence[OpenDestination]:
-    """All that the configuration names. Nothing is connected to yet. Raises ValueError for a handler that is none."""
-    return [
-        *(
-            OpenDestination(destination=_opened(each, clock=clock), subscription=_subscription(each))
-            for each in config.destinations
-        ),
-        *(_handler(path) for path in config.handlers),
+    """All that the configuration names. Nothing is connected to yet. Raises ConfigError with every problem at once."""
+    opened: list[OpenDestination] = []
+    problems: list[ConfigProblem] = []
+    wanted = [
+        *((f"destinations.{each.name}", partial(_destination, each, clock=clock)) for each in config.destinations),
+        *(("handlers", partial(_handler, path)) for path in config.handlers),
     ]
+    for key, open_one in wanted:
+        try:
+            opened.append(open_one())
+        except ValueError as error:
+            problems.append(ConfigProblem(key, "", str(error)))
+    if problems:
+        raise ConfigError(problems)
+    return opened
+
+
+def _destination(config: DestinationConfig, *, clock: Callable[[], Moment]) -> OpenDestination:
+    return OpenDestination(destination=_opened(config, clock=clock), subscription=_subscription(config))
 
 
 def _opened(config: DestinationConfig, *, clock: Callable[[], Moment]) -> Destination:
     if config.kind == "webhook":
         return WebhookDestination(config, clock=clock, resolve=resolve_by_system, roots=trusted_roots())
-    raise ValueError(f"destination {config.name}: {config.kind} is not spoken yet")
+    return broker_for(config)
 
 
 def _subscription(config: DestinationConfig) -> Subscription:

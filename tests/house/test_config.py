@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from receiver.boot import not_acted_on, problems_at_boot, public_url_of, require_bootable, sqlite_path
 from receiver.callback_url import mint_callback_url, token_matches
-from receiver.cli import main
+from receiver.cli import command_line, main
 from receiver.config import Config, load_config
 from receiver.configerrors import ConfigError
 from submitter.settings import BASE_URLS
@@ -742,3 +742,11 @@ def test_of_the_defaults_nothing_needs_to_be_said() -> None:
 def test_of_a_copied_example_nothing_needs_to_be_said() -> None:
     """It names every key at its default: nobody asked for anything."""
     assert [] == not_acted_on(load_config(str(EXAMPLE), environment={}))
+
+
+def test_config_check_finds_a_handler_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.toml").write_text('handlers = ["nowhere.at_all:on_event"]')
+
+    with pytest.raises(ConfigError, match=r"nowhere\.at_all cannot be imported here"):
+        command_line(["config"])(["config", "check"], standalone_mode=False)

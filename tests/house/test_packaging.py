@@ -98,16 +98,22 @@ def test_the_submitter_exports_just_this() -> None:
         "Deferred",
         "FieldProblem",
         "HttpJournal",
+        "HttpWatch",
         "ImageGenerationRequest",
         "InvalidRequest",
         "Journal",
         "JournalError",
+        "NotAtRest",
         "OmniImageRequest",
         "ProviderClient",
         "ProviderSettings",
         "Refused",
         "ReportedStatus",
         "ResultImage",
+        "ShownEvent",
+        "ShownImage",
+        "ShownState",
+        "ShownTask",
         "StatusReport",
         "Submission",
         "Submitted",
@@ -116,6 +122,8 @@ def test_the_submitter_exports_just_this() -> None:
         "TaskKey",
         "Unanswered",
         "Unreadable",
+        "Watch",
+        "WatchError",
         "fingerprint",
         "new_external_task_id",
     ]
@@ -336,22 +344,18 @@ def test_the_ports_of_the_readme_are_the_defaults() -> None:
     }
 
 
-def examples() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", text_of("README.md"), re.DOTALL)
+def examples(page: str = "README.md") -> list[str]:
+    return re.findall(r"```python\n(.*?)```", text_of(page), re.DOTALL)
 
 
-@pytest.mark.parametrize("number", range(len(examples())))
-def test_the_readmes_examples_run_as_they_stand(
-    receiver: Running, sandbox: Running, tmp_path: Path, number: int
-) -> None:
-    """But for the ports: those of the README may be taken on this machine."""
-    script = tmp_path / "example.py"
+def run_example(example: str, receiver: Running, sandbox: Running, folder: Path) -> str:
+    """What it prints as it stands, but for the ports: those of the pages may be taken on this machine."""
+    script = folder / "example.py"
     ours = {"http://127.0.0.1:8080": receiver.address, "http://127.0.0.1:8090": sandbox.address}
-    script.write_text(re.sub("|".join(ours), lambda found: ours[found[0]], examples()[number]))
-
+    script.write_text(re.sub("|".join(ours), lambda found: ours[found[0]], example))
     ran = subprocess.run(
         [sys.executable, "-W", "error", str(script)],
-        cwd=tmp_path,
+        cwd=folder,
         env=environment(),
         capture_output=True,
         text=True,
@@ -360,7 +364,27 @@ def test_the_readmes_examples_run_as_they_stand(
     )
 
     assert (0, "") == (ran.returncode, ran.stderr)
-    assert re.fullmatch(r"(t_\w+|succeeded \['http\S+'\])\n", ran.stdout)
+    return ran.stdout
+
+
+@pytest.mark.parametrize("number", range(len(examples())))
+def test_the_readmes_examples_run_as_they_stand(
+    receiver: Running, sandbox: Running, tmp_path: Path, number: int
+) -> None:
+    printed = run_example(examples()[number], receiver, sandbox, tmp_path)
+
+    assert re.fullmatch(r"(t_\w+|succeeded \['http\S+'\])\n", printed)
+
+
+def test_the_example_of_waiting_runs_as_it_stands(receiver: Running, sandbox: Running, tmp_path: Path) -> None:
+    (example,) = examples("docs/events.md")
+    printed = run_example(example, receiver, sandbox, tmp_path)
+
+    assert re.fullmatch(
+        r"succeeded \['http\S+'\]\nsucceeded \['succeeded', 'succeeded'\]\n"
+        r"\d+ task.submitted\n\d+ task.processing\n\d+ task.succeeded\n",
+        printed,
+    )
 
 
 def test_the_readmes_curl_lines_are_answered(receiver: Running) -> None:

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 import pytest_asyncio
 
-for _module in ("asking", "ending", "hearing", "keeping", "opening", "reading", "sending", "telling"):
-    pytest.register_assert_rewrite(f"tests.ledger.claims.{_module}")
-pytest.register_assert_rewrite("tests.ledger.builders")
-
-from receiver.ledger.sqlite import SqliteLedger  # noqa: E402 - after the rewriting is arranged
-from tests.ledger.harness import SqliteEngine  # noqa: E402
+from receiver.ledger.sqlite import SqliteLedger
+from tests.ledger.harness import SqliteEngine
 
 
 @pytest_asyncio.fixture

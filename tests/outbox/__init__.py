@@ -1,0 +1,1 @@
+"""What destinations are told, and how."""
