@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from benchmarks.bare import LOOP
 from benchmarks.competitors import EACH, NOOP, SHARED
 from benchmarks.ingest import DURABLE, NEWEST_OF_FEW, NEWEST_OF_MANY
 from benchmarks.plan import JUDGED_AT
@@ -29,6 +30,10 @@ def judged(results: Mapping[str, Any]) -> list[dict[str, Any]]:
         "sizes": _of_sizes,
         "starts": _of_starts,
         "memory": _of_memory,
+        "telling": _of_telling,
+        "backlog": _of_backlog,
+        "waking": _of_waking,
+        "listeners": _of_listeners,
     }
     return [asdict(aim) for section, judge in judges.items() if section in results for aim in judge(results[section])]
 
@@ -73,3 +78,33 @@ def _of_memory(memory: Mapping[str, Any]) -> list[Aim]:
         Aim("idle memory under 64 MiB", f"{idle:.0f} MiB", idle < 64),
         Aim(f"no growth over {heard:,} callbacks", f"{grown:+.1f} MiB", grown < NO_GROWTH_MIB),
     ]
+
+
+def _of_telling(rows: Sequence[Mapping[str, Any]]) -> list[Aim]:
+    [durable] = [row for row in rows if row["endpoint"] == DURABLE]
+    p50, p99 = durable["p50_ms"], durable["p99_ms"]
+    rate = f"{durable['per_second']} callbacks a second"
+    return [
+        Aim(f"an app told within 10 ms, p50, {rate}", f"{p50:.1f} ms", p50 < 10),
+        Aim(f"within 50 ms, p99, {rate}", f"{p99:.1f} ms", p99 < 50),
+    ]
+
+
+def _of_backlog(backlog: Mapping[str, Any]) -> list[Aim]:
+    rates, p50 = backlog["per_second"], backlog["meanwhile"]["p50_ms"]
+    ratio = rates[DURABLE] / rates[LOOP]
+    return [
+        Aim(f"{backlog['events']:,} missed events told at 0.6 of a bare httpx loop", f"{ratio:.2f}", ratio >= 0.6),
+        Aim("another app told within 10 ms meanwhile, p50", f"{p50:.1f} ms", p50 < 10),
+    ]
+
+
+def _of_waking(waking: Mapping[str, Any]) -> list[Aim]:
+    median = waking["after_answer"]["p50_ms"]
+    return [Aim("a waiter woken within 5 ms, median", f"{median:.1f} ms", median < 5)]
+
+
+def _of_listeners(rows: Sequence[Mapping[str, Any]]) -> list[Aim]:
+    [durable] = [row for row in rows if row["endpoint"] == DURABLE]
+    cost = durable["cost_mib"]["rss"]
+    return [Aim(f"{durable['listeners']:,} idle listeners under 100 MiB", f"{cost:.1f} MiB", cost < 100)]

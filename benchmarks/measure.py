@@ -11,10 +11,14 @@ from typing import Any
 
 from benchmarks import ingest, machine
 from benchmarks.aims import judged
+from benchmarks.backlog import measure_backlog
 from benchmarks.cache import KeptLedger, kept_ledger
 from benchmarks.ingest import Prepared, Say
+from benchmarks.listeners import measure_listeners
 from benchmarks.plan import Plan
 from benchmarks.resources import measure_memory, measure_starts
+from benchmarks.telling import measure_telling
+from benchmarks.waking import measure_waking
 from submitter.submit import system_clock
 
 
@@ -35,6 +39,10 @@ def measure(plan: Plan, *, say: Say) -> dict[str, Any]:
             "servers": lambda: ingest.compare(plan, prepared, folder, say),
             "duplicates": lambda: ingest.compare_duplicates(plan, prepared, folder, say),
             "memory": lambda: measure_memory(plan, prepared, folder, say),
+            "telling": lambda: measure_telling(plan, prepared, folder, say),
+            "backlog": lambda: measure_backlog(plan, prepared, folder, say),
+            "waking": lambda: measure_waking(plan, prepared, folder, say),
+            "listeners": lambda: measure_listeners(plan, prepared, folder, say),
             "sizes": lambda: ingest.compare_sizes(plan, few, _many(plan, prepared, say), prepared, folder, say),
         }
         results |= {section: measuring[section]() for section in plan.sections}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.load import Generator
 
-SECTIONS = ("starts", "servers", "duplicates", "memory", "sizes")
+SECTIONS = ("starts", "servers", "duplicates", "memory", "telling", "backlog", "waking", "listeners", "sizes")
 JUDGED_AT = 64  # connections: what the aims speak of
 
 
@@ -28,10 +28,20 @@ class Plan:
     starts: int = 10
     duplicates: int = 10_000
     memory_callbacks: int = 200_000
+    tellings: int = 3  # runs
+    told_per_second: int = 200  # callbacks
+    told_warm_up: float = 2.0  # seconds of them, not counted
+    told_seconds: float = 20.0
+    drains: int = 3  # runs
+    backlog: int = 10_000  # events
+    beside_per_second: int = 50  # callbacks that another app is told of while the backlog drains
+    waiters: int = 500
+    listeners: int = 1_000
+    idle_seconds: float = 15.0  # of the listeners: long enough for one heartbeat to each
 
 
 def glance(generator: Generator, cache: Path) -> Plan:
-    """About twenty seconds: whether it runs, not how fast it is."""
+    """About a minute: whether it runs, not how fast it is."""
     return Plan(
         generator=generator,
         cache=cache,
@@ -45,4 +55,12 @@ def glance(generator: Generator, cache: Path) -> Plan:
         starts=2,
         duplicates=1_000,
         memory_callbacks=5_000,
+        tellings=1,
+        told_warm_up=0.2,
+        told_seconds=1.0,
+        drains=1,
+        backlog=500,
+        waiters=50,
+        listeners=50,
+        idle_seconds=1.0,
     )

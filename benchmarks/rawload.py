@@ -31,6 +31,14 @@ def post(requests: Sequence[bytes], *, root: str, connections: int, seconds: flo
     return uvloop.run(_post(_Stock(requests, seconds=seconds, is_again=is_again), root=root, connections=connections))
 
 
+def content_length(head: bytes) -> int:
+    """How long the body is that comes after this head."""
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return int(line.partition(b":")[2])
+    return 0
+
+
 class _Stock:
     """The requests that are left, and what became of the others."""
 
@@ -81,7 +89,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard += data
         head, is_whole, body = self._heard.partition(b"\r\n\r\n")
-        if not is_whole or len(body) < _length(head):
+        if not is_whole or len(body) < content_length(head):
             return
         self._heard = b""
         self._is_waiting = False
@@ -113,10 +121,3 @@ async def _post(stock: _Stock, *, root: str, connections: int) -> Seen:
     async with asyncio.timeout(stock.seconds_left + PATIENCE):
         await asyncio.gather(*(protocol.ended for _, protocol in opened))
     return stock.seen
-
-
-def _length(head: bytes) -> int:
-    for line in head.lower().split(b"\r\n"):
-        if line.startswith(b"content-length:"):
-            return int(line.partition(b":")[2])
-    return 0

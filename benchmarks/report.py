@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
+from benchmarks.backlog import BESIDE
+from benchmarks.bare import FORWARD, IDLE, LOOP
 from benchmarks.competitors import EACH, NOOP, SHARED
 from benchmarks.ingest import DURABLE
 
@@ -19,7 +21,11 @@ _SPOKEN = {
     DURABLE: "**durable ingest**",
     EACH: "a connection per request",
     SHARED: "one shared connection",
+    FORWARD: "signed and posted on, nothing kept",
+    IDLE: "Starlette's own, with nothing to say",
 }
+_MEANWHILE = ("before", "meanwhile")
+_DRAINED = {LOOP: "a bare httpx loop", DURABLE: "**the backlog**", BESIDE: "the backlog, beside callbacks"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,10 @@ def _sheets(results: Mapping[str, Any]) -> Iterator[Sheet]:
         "duplicates": _duplicates,
         "starts": _starts,
         "memory": _memory,
+        "telling": _telling,
+        "backlog": _backlog,
+        "waking": _waking,
+        "listeners": _listeners,
     }
     return (make(results[section]) for section, make in made.items() if section in results)
 
@@ -145,4 +155,73 @@ def _memory(memory: Mapping[str, Any]) -> Sheet:
         "memory, MiB",
         ["callbacks heard", "resident", "proportional"],
         [[f"{each['callbacks']:,}", str(each["rss"]), str(each["pss"])] for each in memory["samples"]],
+    )
+
+
+def _telling(rows: Sequence[Mapping[str, Any]]) -> Sheet:
+    spans = ("p50_ms", "p99_ms", "slowest_ms", "answered_p50_ms", "answered_p99_ms", "late_p99_ms")
+    return Sheet(
+        f"an app told, ms, at {rows[0]['per_second']} callbacks a second",
+        ["endpoint", "p50", "p99", "slowest", "callback answered p50", "p99", "load late p99", "told", "of them twice"],
+        [
+            [
+                _SPOKEN[row["endpoint"]],
+                *(f"{row[span]:.2f}" for span in spans),
+                str(row["told"]),
+                str(row["told_twice"]),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _backlog(backlog: Mapping[str, Any]) -> Sheet:
+    rates = backlog["per_second"]
+    waits = {DURABLE: "", LOOP: ""} | {
+        BESIDE: " and ".join(f"{backlog[when]['p50_ms']:.1f}, {backlog[when]['p99_ms']:.1f}" for when in _MEANWHILE)
+    }
+    return Sheet(
+        f"{backlog['events']:,} events missed, of {backlog['body_bytes']} bytes",
+        ["told by", "per second", "range", "of the loop", "another app's p50, p99, ms: before and meanwhile"],
+        [
+            [
+                spoken,
+                f"{rates[name]:,.0f}",
+                f"{min(backlog['runs'][name]):,.0f} to {max(backlog['runs'][name]):,.0f}",
+                f"{rates[name] / rates[LOOP]:.2f}",
+                waits[name],
+            ]
+            for name, spoken in _DRAINED.items()
+        ],
+    )
+
+
+def _waking(waking: Mapping[str, Any]) -> Sheet:
+    named = {
+        "woken, after the callback's answer": waking["after_answer"],
+        "woken, after the callback was sent": waking["after_callback"],
+        "a plain GET of the task": waking["plain"],
+    }
+    return Sheet(
+        f"{waking['waiters']} waiters, ms",
+        ["what", "p50", "p99", "slowest"],
+        [[what, *(f"{each[span]:.2f}" for span in ("p50_ms", "p99_ms", "slowest_ms"))] for what, each in named.items()],
+    )
+
+
+def _listeners(rows: Sequence[Mapping[str, Any]]) -> Sheet:
+    return Sheet(
+        f"{rows[0]['listeners']:,} who listen and hear nothing",
+        ["stream", "resident alone, MiB", "cost, MiB", "cost in pages of its own", "CPU, %", "then all told, ms"],
+        [
+            [
+                _SPOKEN[row["endpoint"]],
+                str(row["alone"]["rss"]),
+                str(row["cost_mib"]["rss"]),
+                str(row["cost_mib"]["uss"]),
+                str(row["idle_cpu_percent"]),
+                "" if row["all_told_ms"] is None else str(row["all_told_ms"]),
+            ]
+            for row in rows
+        ],
     )

@@ -47,7 +47,7 @@ def measure_memory(plan: Plan, prepared: Prepared, folder: Path, say: Say) -> di
     callbacks = _Left(requests(tasks))
     with serving.durable(path) as server:
         time.sleep(IDLE_AFTER)
-        samples = [{"callbacks": 0, **_memory_mib(server.process.pid)}]
+        samples = [{"callbacks": 0, **memory_mib(server.process.pid)}]
         failed = 0
         for tenth in range(1, SAMPLES + 1):
             if callbacks.taken >= plan.memory_callbacks * tenth // SAMPLES:
@@ -62,10 +62,18 @@ def measure_memory(plan: Plan, prepared: Prepared, folder: Path, say: Say) -> di
                 )
                 callbacks.drop(load.taken)
                 failed += load.failed
-            samples.append({"callbacks": callbacks.taken, **_memory_mib(server.process.pid)})
+            samples.append({"callbacks": callbacks.taken, **memory_mib(server.process.pid)})
             say(f"memory: {callbacks.taken:,} of {plan.memory_callbacks:,} callbacks, {samples[-1]['rss']} MiB")
     grown = {kind: round(samples[-1][kind] - samples[1][kind], 1) for kind in ("rss", "pss")}
     return {"idle": samples[0], "loaded": samples[-1], "grown_mib": grown, "failed": failed, "samples": samples}
+
+
+def memory_mib(process_id: int) -> dict[str, float]:
+    """Resident; proportional, where pages that others share count by their share; and unique: pages of its own."""
+    text = Path(f"/proc/{process_id}/smaps_rollup").read_text()
+    kib = {name: int(count) for name, count in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
+    counted = {"rss": kib["Rss"], "pss": kib["Pss"], "uss": kib["Private_Clean"] + kib["Private_Dirty"]}
+    return {kind: round(count / 1024, 1) for kind, count in counted.items()}
 
 
 class _Left:
@@ -97,10 +105,3 @@ def _spread(seconds: list[float]) -> dict[str, float]:
         "fastest": round(min(seconds) * 1000, 1),
         "slowest": round(max(seconds) * 1000, 1),
     }
-
-
-def _memory_mib(process_id: int) -> dict[str, float]:
-    """Resident, and proportional: pages that others share count by their share."""
-    text = Path(f"/proc/{process_id}/smaps_rollup").read_text()
-    kib = dict(re.findall(r"^(Rss|Pss):\s+(\d+) kB", text, re.MULTILINE))
-    return {"rss": round(int(kib["Rss"]) / 1024, 1), "pss": round(int(kib["Pss"]) / 1024, 1)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import socket
 import subprocess
@@ -18,22 +19,47 @@ from benchmarks.callbacks import PROVIDER, SECRET
 ROOT = Path(__file__).parents[1]
 PATIENCE = 60.0  # seconds for a start or an end
 GLANCE = 0.001
+SIGNED_WITH = "whsec_dGhlIGJlbmNobWFyaydzIG93biBzZWNyZXQ="
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A server that answers at `root`; `ready_after` is how long that took, in seconds from its spawning."""
+    """A server that answers; `ready_after` is how long that took, in seconds from its spawning."""
 
     process: subprocess.Popen[bytes]
-    root: str
+    port: int
     ready_after: float
+
+    @property
+    def root(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """A destination on this machine."""
+
+    name: str
+    url: str
+    events: Sequence[str]
+
+    @property
+    def table(self) -> str:
+        """As the configuration has it: what JSON says of texts and lists, TOML understands."""
+        named = {"name": self.name, "url": self.url, "secret": SIGNED_WITH, "events": list(self.events)}
+        lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in named.items())
+        return f"[[destinations]]\nprivate = true\n{lines}"
 
 
 @contextlib.contextmanager
-def durable(ledger: Path) -> Iterator[Served]:
-    """`serve` with its default settings, logging at info to a file beside the ledger."""
+def durable(ledger: Path, *apps: App) -> Iterator[Served]:
+    """`serve` with its default settings, telling these apps, logging at info to a file beside the ledger."""
+    config = ledger.with_suffix(".toml")
+    config.write_text("".join(app.table for app in apps))
     settings = {
+        "HOOKLEDGER_CONFIG": str(config),
         "HOOKLEDGER_LEDGER__URL": f"sqlite:///{ledger}",
         "HOOKLEDGER_CALLBACKS__SECRETS": SECRET,
         f"HOOKLEDGER_PROVIDERS__{PROVIDER.upper()}__BASE_URL": "http://127.0.0.1:9/kling",
@@ -41,6 +67,15 @@ def durable(ledger: Path) -> Iterator[Served]:
     port = free_port()
     command = ["-m", "receiver", "serve", "--port", str(port)]
     with served(command, port=port, folder=ledger.parent, settings=settings) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def bare(name: str, folder: Path, *numbers: int) -> Iterator[Served]:
+    """One of the servers of benchmarks.bare."""
+    port = free_port()
+    command = ["-m", "benchmarks.bare", name, str(port), *map(str, numbers)]
+    with served(command, port=port, folder=folder, settings={}) as server:
         yield server
 
 
@@ -69,7 +104,7 @@ def served(command: Sequence[str], *, port: int, folder: Path, settings: Mapping
         )
         try:
             _wait_until_ready(process, port, log)
-            yield Served(process, f"http://127.0.0.1:{port}", time.perf_counter() - began)
+            yield Served(process, port, time.perf_counter() - began)
         finally:
             process.terminate()
             code = process.wait(PATIENCE)

@@ -20,7 +20,7 @@ from submitter.moments import Moment
 
 log = structlog.get_logger("outbox")
 
-AT_ONCE = 16  # a destination's connections: more make httpx slower, and an app no faster
+AT_ONCE = 16  # attempts under way for one destination: more would make hardly an app faster
 LONGEST_ATTEMPT = timedelta(seconds=75)  # a destination has a shorter time-out of its own
 LEASE = timedelta(seconds=150)  # twice that: who is slow to write down what became of it is not overtaken
 

@@ -22,10 +22,12 @@ from submitter.closing import Closing
 from submitter.moments import Moment
 from submitter.signatures import sign
 
-# httpx looks through its whole pool for each request: a small one for each destination stays fast.
+_AT_ONCE = 16  # as many as the relay tells
+# httpx looks at every connection of a pool before and after each request, and asks the system about the idle ones: as
+# many pools of one connection each take half the CPU.
 _LIMITS = httpx.Limits(
-    max_connections=16,
-    max_keepalive_connections=16,
+    max_connections=1,
+    max_keepalive_connections=1,
     keepalive_expiry=4,  # seconds: many servers close after five, and a request sent just then is lost
 )
 CONNECT_WITHIN = timedelta(seconds=5)  # and half the attempt at most, so that there is time for an answer
@@ -46,7 +48,11 @@ class WebhookDestination(Closing):
         self._secrets = [each.get_secret_value() for each in (config.secret, *config.previous_secrets) if each]
         self._clock = clock
         self._resolving = Resolving(self._host, resolve=resolve, clock=clock)
-        self._http = _client(self._url, config.timeout, roots)
+        # Who was used last is used next: the others' connections end, where few are needed.
+        self._idle: asyncio.LifoQueue[httpx.AsyncClient] = asyncio.LifoQueue()
+        self._clients = [_client(self._url, config.timeout, roots) for _ in range(_AT_ONCE)]
+        for client in self._clients:
+            self._idle.put_nowait(client)
 
     async def deliver(self, message: Message) -> Attempt:
         """One POST, within the destination's time-out. Delivered is a 2xx whose body came to its end."""
@@ -60,7 +66,7 @@ class WebhookDestination(Closing):
         """Close the kept connections."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_WITHIN.total_seconds()):
-                await self._http.aclose()
+                await asyncio.gather(*(client.aclose() for client in self._clients))
 
     async def _attempt(self, message: Message) -> Attempt:
         try:
@@ -70,17 +76,20 @@ class WebhookDestination(Closing):
         if not self._is_private and (refusal := _refusal(self._host, addresses)):
             return try_again(refusal)
         address = addresses[0]
+        client = await self._idle.get()
         try:
-            return await self._post(message, address)
+            return await self._post(client, message, address)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             self._resolving.put_last(address)
             return try_again(f"cannot connect to {address}: {_why_unconnected(error)}")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return try_again(_why_broken(error))
+        finally:
+            self._idle.put_nowait(client)
 
-    async def _post(self, message: Message, address: Address) -> Attempt:
+    async def _post(self, client: httpx.AsyncClient, message: Message, address: Address) -> Attempt:
         now = self._clock()
-        async with self._http.stream(
+        async with client.stream(
             "POST",
             self._url.copy_with(host=str(address)),
             content=message.body,

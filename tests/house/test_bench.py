@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import competitors, ledgers, profiling, rawload, serving
+from benchmarks.backlog import BESIDE
 from benchmarks.cache import RUNNING_EVERY, kept_ledger
 from benchmarks.callbacks import AHEAD, Created, heard_of, requests
 from benchmarks.load import Exhausted, Generator, as_measured, post, quantile_ms
 from benchmarks.measure import measure
+from benchmarks.openload import arrivals, post_at
 from benchmarks.plan import JUDGED_AT, Plan
 from benchmarks.report import BEGIN, END, page_with_results, tables
+from benchmarks.sink import sinking
 from receiver.ledger.sqlite import SqliteReader
 from receiver.ledger.sqlite.connection import connect_reader
 from receiver.task import TaskState
@@ -45,6 +49,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         starts=1,
         duplicates=100,
         memory_callbacks=500,
+        tellings=1,
+        told_warm_up=0.1,
+        told_seconds=0.5,
+        drains=1,
+        backlog=50,
+        waiters=10,
+        listeners=10,
+        idle_seconds=0.1,
     )
     return measure(plan, say=lambda _: None)
 
@@ -65,8 +77,35 @@ def test_few_and_many_old_tasks_duplicates_starts_and_memory_are_measured(result
     assert results["memory"]["loaded"]["callbacks"] >= 500
 
 
+def test_apps_are_told_by_every_endpoint_and_of_everything(results: dict[str, Any]) -> None:
+    rows = results["telling"]
+
+    assert ["forward", "durable"] == [row["endpoint"] for row in rows]
+    assert 1 == len({row["told"] for row in rows})
+    assert all(row["told"] > 50 and 0 < row["p50_ms"] <= row["p99_ms"] <= row["slowest_ms"] for row in rows)
+
+
+def test_a_backlog_is_told_as_the_loop_tells_it_and_beside_callbacks(results: dict[str, Any]) -> None:
+    backlog = results["backlog"]
+
+    assert {"loop", "durable", BESIDE} == backlog["per_second"].keys()
+    assert all(rate > 0 for rate in backlog["per_second"].values())
+    assert 500 < backlog["body_bytes"] < 2_000
+    assert backlog["before"]["count"] > 0
+
+
+def test_waiters_are_woken_and_listeners_told(results: dict[str, Any]) -> None:
+    bare, durable = results["listeners"]
+
+    assert 10 == results["waking"]["waiters"]
+    assert all(results["waking"][what]["p50_ms"] > 0 for what in ("after_callback", "plain"))
+    assert all(row["alone"]["rss"] > 0 for row in (bare, durable))
+    assert bare["all_told_ms"] is None
+    assert durable["all_told_ms"] > 0
+
+
 def test_every_aim_is_judged_and_the_results_are_json(results: dict[str, Any]) -> None:
-    assert 9 == len([row["is_met"] for row in results["aims"]])
+    assert 15 == len([row["is_met"] for row in results["aims"]])
     assert results == json.loads(json.dumps(results)) | {"plan": results["plan"]}
 
 
@@ -152,6 +191,38 @@ def test_a_refusal_is_counted_as_a_failure(tmp_path: Path) -> None:
         seen = rawload.post(forged, root=server.root, connections=2, seconds=5, is_again=False)
 
     assert (100, 100) == (seen.taken, seen.failed)
+
+
+def test_an_open_load_comes_at_its_rate_and_the_same_each_time() -> None:
+    due = arrivals(200, seconds=20)
+
+    assert due == arrivals(200, seconds=20)
+    assert due == sorted(due)
+    assert 0 < due[0] < due[-1] < 20
+    assert 3_800 < len(due) < 4_200
+
+
+def test_an_open_load_is_counted_from_when_it_was_due_however_few_the_connections(tmp_path: Path) -> None:
+    with sinking(tmp_path / "sink") as sink:
+        tell = b"POST /hook HTTP/1.1\r\nwebhook-id: %d\r\nContent-Length: 2\r\n\r\n{}"
+        told = [tell % number for number in range(40)]
+        answers = post_at([0.0] * 40, told, root=f"http://127.0.0.1:{sink.port}", connections=1)
+        heard = sink.told(40)
+
+    assert list(range(40)) == [each.number for each in answers]
+    assert 40 == heard.times == len(heard.at)
+    assert 2 == heard.body_bytes
+    assert all(each.is_good and each.due <= each.sent <= heard.at[str(each.number)] for each in answers)
+    assert all(heard.at[str(each.number)] <= each.answered for each in answers)
+    assert all(one.answered <= next_.sent for one, next_ in pairwise(answers))
+
+
+def test_a_refused_callback_of_an_open_load_is_not_good(tmp_path: Path) -> None:
+    with serving.competitor(competitors.SHARED, tmp_path / "none.db") as server:
+        forged = [each.replace(b"/t_", b"/u_") for each in requests(TASKS[:5])]
+        answers = post_at([0.0] * len(forged), forged, root=server.root, connections=2)
+
+    assert [False] * len(forged) == [each.is_good for each in answers]
 
 
 # --- the ledgers

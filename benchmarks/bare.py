@@ -1,0 +1,116 @@
+"""What telling is compared with, each a process of its own: `python -m benchmarks.bare forward|loop|idle …`.
+
+`forward` is an endpoint that signs each callback and posts it on with httpx, and keeps nothing. `loop` posts so many
+bodies by httpx, so many at once, and does nothing else. `idle` is a server-sent stream of Starlette's that never has
+anything to say. The servers run under the very settings that `serve` has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+
+import httpx
+import uvloop
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from benchmarks.serving import SIGNED_WITH
+from benchmarks.sink import url_of
+from receiver.outbox.message import CONTENT_TYPE
+from receiver.outbox.relay import AT_ONCE
+from receiver.serving import Server, bind
+from submitter.signatures import sign
+
+FORWARD, LOOP, IDLE = "forward", "loop", "idle"
+HEARTBEAT = 15.0  # seconds, as the receiver's
+TIMEOUT = 60.0
+
+
+class Forward:
+    """Each callback is told to the sink, and then acknowledged."""
+
+    def __init__(self, sink: int) -> None:
+        self._url = url_of(sink)
+        self._http = _client()
+
+    async def receive(self, request: Request) -> Response:
+        """200, once the sink has it."""
+        body = await request.body()
+        message_id, now = request.path_params["external_task_id"], int(time.time() * 1000)
+        signature = sign(SIGNED_WITH, message_id=message_id, sent_at=now, body=body)
+        headers = {"webhook-id": message_id, "webhook-timestamp": str(now // 1000), "webhook-signature": signature}
+        told = await self._http.post(self._url, content=body, headers=headers)
+        return Response(b'{"verdict":"forwarded"}', status_code=told.status_code)
+
+
+async def loop(sink: int, *, count: int, body_bytes: int) -> None:
+    """Post so many bodies, as many at once as the relay does."""
+    numbers = iter(range(count))
+    body = json.dumps({"data": "x" * (body_bytes - len('{"data": ""}'))}).encode()
+    async with _client() as http:
+
+        async def post_on() -> None:
+            for number in numbers:
+                (await http.post(url_of(sink), content=body, headers={"webhook-id": str(number)})).raise_for_status()
+
+        await asyncio.gather(*(post_on() for _ in range(AT_ONCE)))
+
+
+async def stream_nothing(_: Request) -> Response:
+    """A comment now and then."""
+
+    async def said() -> AsyncIterator[bytes]:
+        while True:
+            yield b": still here\n\n"
+            await asyncio.sleep(HEARTBEAT)
+
+    return StreamingResponse(said(), media_type="text/event-stream")
+
+
+def _client() -> httpx.AsyncClient:
+    """With the pool that a destination has."""
+    limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
+    return httpx.AsyncClient(limits=limits, timeout=TIMEOUT, trust_env=False, headers={"Content-Type": CONTENT_TYPE})
+
+
+async def _ready(_: Request) -> Response:
+    return Response(b"")
+
+
+async def _serve(routes: Sequence[Route], port: int) -> None:
+    app = Starlette(routes=[*routes, Route("/readyz", _ready)])
+    with bind("127.0.0.1", port) as listener:
+        await Server(app, begin_stopping=lambda: None).serve(sockets=[listener])
+
+
+async def _forward(port: int, sink: int) -> None:
+    path = "/callbacks/{provider}/{external_task_id}/{token}"
+    await _serve([Route(path, Forward(sink).receive, methods=["POST"])], port)
+
+
+def main() -> None:
+    """One of them."""
+    parser = argparse.ArgumentParser()
+    named = parser.add_subparsers(dest="name", required=True)
+    for name, numbers in {FORWARD: ["port", "sink"], LOOP: ["sink", "count", "body_bytes"], IDLE: ["port"]}.items():
+        added = named.add_parser(name)
+        for number in numbers:
+            added.add_argument(number, type=int)
+    chosen = parser.parse_args()
+    match chosen.name:
+        case "forward":
+            uvloop.run(_forward(chosen.port, chosen.sink))
+        case "loop":
+            uvloop.run(loop(chosen.sink, count=chosen.count, body_bytes=chosen.body_bytes))
+        case _:
+            uvloop.run(_serve([Route("/v1/events", stream_nothing)], chosen.port))
+
+
+if __name__ == "__main__":
+    main()
