@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from receiver.config import Config
+from receiver.configdestinations import DestinationConfig
 from receiver.lifecycle import STIMULI, TRANSITIONS
 from receiver.metrics import FAMILIES
 from receiver.problems import CODES
@@ -91,7 +92,8 @@ def configuration_page() -> str:
         "file, the command line over both. `polling.interval` is `HOOKLEDGER_POLLING__INTERVAL` in the environment; a "
         "list is written with commas or as JSON; any value may come from a file, `HOOKLEDGER_API__KEYS_FILE`. "
         "`PORT` (then the host is 0.0.0.0) and `DATABASE_URL` are understood. A key that nobody knows is an error.\n\n"
-        f"{_table(Config)}\n## `[providers.NAME]`\n\n{_provider_table()}"
+        f"{_table(Config)}\n## `[providers.NAME]`\n\n{_provider_table()}\n"
+        f"## `[[destinations]]`\n\n{_destination_table()}"
     )
 
 
@@ -206,6 +208,14 @@ def _provider_table() -> str:
         for name, field in Flags.model_fields.items()
     ]
     return "| key | default | meaning |\n|---|---|---|\n" + "".join(rows + flags)
+
+
+def _destination_table() -> str:
+    rows = [
+        f"| `{name}` | {_shown(field.default)} | {field.description or ''} |\n"
+        for name, field in DestinationConfig.model_fields.items()
+    ]
+    return "| key | default | meaning |\n|---|---|---|\n" + "".join(rows)
 
 
 def _shown(default: Any) -> str:

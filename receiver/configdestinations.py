@@ -112,22 +112,23 @@ class DestinationConfig(BaseModel):
         shown, schemes = without_password(self.url), SCHEMES[self.kind]
         try:
             parts = urlsplit(self.url)
-            host = parts.hostname
-            if (
-                self.kind == "webhook" and parts.port == 0
-            ):  # reading what is no port raises; brokers' lists have several
-                host = None
+            host = parts.hostname if self.kind != "webhook" or parts.port != 0 else None  # what is no port raises
         except ValueError:
             parts, host = urlsplit(""), None
         if parts.scheme not in schemes or not host:
             raise ValueError(f"url {shown!r} is no {' or '.join(f'{each}://' for each in schemes)} URL")
         if parts.scheme == "http" and not (self.private or is_loopback(host)):
             raise ValueError(f"url {shown!r} would show the events to everybody on the way: write https://")
-        if self.kind == "sqs" and (parts.username or parts.password):
-            raise ValueError(f"url {shown!r} must have neither user nor password: AWS' own variables hold the keys")
-        for name, value in parse_qsl(parts.query, keep_blank_values=True) if self.kind == "kafka" else ():
-            if value not in KAFKA_OPTIONS.get(name, ()):
-                known = ", ".join(f"{each}={'|'.join(values)}" for each, values in KAFKA_OPTIONS.items())
-                raise ValueError(f"url {shown!r}: {name!r} is no option, or has no such value: there are {known}")
-        if self.kind == "webhook" and (parts.username or parts.password or parts.fragment):
+        if self.kind == "webhook" and ("@" in parts.netloc or parts.fragment):
             raise ValueError(f"url {shown!r} must have neither user, password nor fragment")
+        if self.kind == "sqs" and "@" in parts.netloc:
+            raise ValueError(f"url {shown!r} must have neither user nor password: AWS' own variables hold the keys")
+        if self.kind == "kafka":
+            _require_kafka_options(parts.query, shown)
+
+
+def _require_kafka_options(query: str, shown: str) -> None:
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if value not in KAFKA_OPTIONS.get(name, ()):
+            known = ", ".join(f"{each}={'|'.join(values)}" for each, values in KAFKA_OPTIONS.items())
+            raise ValueError(f"url {shown!r}: {name!r} is no option, or has no such value: there are {known}")
