@@ -23,11 +23,12 @@ COMMANDS = {
     "callbacks": "callbacks",
     "deliveries": "deliveries",
     "destinations": "deliveries",
+    "events": "events",
     "config": "configuring",
     "migrate": "configuring",
     "sandbox": "playing",
 }
-GROUPS = frozenset({"tasks", "callbacks", "deliveries", "config"})
+GROUPS = frozenset({"tasks", "callbacks", "deliveries", "events", "config"})
 
 
 def command_line(arguments: Sequence[str]) -> typer.Typer:

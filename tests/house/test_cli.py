@@ -52,6 +52,7 @@ COMMANDS = [
     "deliveries list",
     "deliveries redeliver",
     "destinations",
+    "events tail",
     "tasks list",
     "tasks show",
     "tasks refresh",
