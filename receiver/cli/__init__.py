@@ -24,6 +24,7 @@ COMMANDS = {
     "deliveries": "deliveries",
     "destinations": "deliveries",
     "events": "events",
+    "listen": "listening",
     "config": "configuring",
     "migrate": "configuring",
     "sandbox": "playing",

@@ -53,6 +53,7 @@ COMMANDS = [
     "deliveries redeliver",
     "destinations",
     "events tail",
+    "listen",
     "tasks list",
     "tasks show",
     "tasks refresh",
