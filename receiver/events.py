@@ -15,6 +15,7 @@ from receiver.ledger.base import StoredEvent
 from receiver.problems import invalid
 from receiver.runtime import Runtime
 from receiver.stream import EVENT_STREAM, EventStream, Form
+from submitter.blockstream import SOURCE_HEADER
 from submitter.errors import FieldProblem
 
 MOST_AT_ONCE = 500
@@ -32,7 +33,8 @@ async def show_events(request: Request) -> Response:
     after = int(number(request, "after", otherwise=0))
     limit = min(max(int(number(request, "limit", otherwise=100)), 1), MOST_AT_ONCE)
     events, reached = await _page(runtime, wish, after, limit)
-    return JSONResponse({"events": [event_json(event) for event in events], "next": reached})
+    listed = {"events": [event_json(event) for event in events], "next": reached}
+    return JSONResponse(listed, headers={SOURCE_HEADER: runtime.source})
 
 
 async def _page(runtime: Runtime, wish: Wish, after: int, limit: int) -> tuple[Sequence[StoredEvent], int]:

@@ -22,6 +22,7 @@ from receiver.lingering import CONNECTION
 from receiver.outbox.message import message_of
 from receiver.problems import not_acknowledged
 from receiver.runtime import Runtime
+from submitter.blockstream import SOURCE_HEADER
 
 log = structlog.get_logger("stream")
 
@@ -54,7 +55,7 @@ class EventStream(Response):
     """The answer that goes on: events after a position, or from now on, until one side has had enough."""
 
     def __init__(self, runtime: Runtime, wish: Wish, *, after: int | None, form: Form) -> None:
-        super().__init__(headers={"Content-Type": EVENT_STREAM, **_HEADERS})
+        super().__init__(headers={"Content-Type": EVENT_STREAM, SOURCE_HEADER: runtime.source, **_HEADERS})
         del self.headers["content-length"]
         self._runtime = runtime
         self._wish = wish

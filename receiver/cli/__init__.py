@@ -23,11 +23,13 @@ COMMANDS = {
     "callbacks": "callbacks",
     "deliveries": "deliveries",
     "destinations": "deliveries",
+    "events": "events",
+    "listen": "listening",
     "config": "configuring",
     "migrate": "configuring",
     "sandbox": "playing",
 }
-GROUPS = frozenset({"tasks", "callbacks", "deliveries", "config"})
+GROUPS = frozenset({"tasks", "callbacks", "deliveries", "events", "config"})
 
 
 def command_line(arguments: Sequence[str]) -> typer.Typer:

@@ -45,6 +45,15 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def print_json_line(value: Any) -> None:
+    """One JSON document on one line, at once: somebody follows."""
+    try:
+        sys.stdout.write(json.dumps(value, separators=(",", ":")) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise BrokenPipeError from None  # one without a number, as rich's above: typer would end on EPIPE with 1
+
+
 def note(message: str) -> None:
     """A word to the person, out of the way of the output."""
     err.print(message, style="dim", markup=False)

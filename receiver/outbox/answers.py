@@ -31,7 +31,7 @@ class AnswerHead:
 def attempt_of(head: AnswerHead, *, now: Moment) -> Attempt:
     """What came of the attempt, as far as the head tells: a body without end spoils a Delivered yet."""
     if 200 <= head.status < 300:
-        return Delivered()
+        return Delivered(status=head.status)
     said = f"answered {_named(head.status)}"
     if head.status == HTTPStatus.GONE:
         return GiveUp(reason=said, is_gone=True)

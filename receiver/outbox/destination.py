@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol, TypeAlias
 
@@ -11,7 +11,9 @@ from receiver.outbox.message import Message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
-    """It has it: the destination said so itself."""
+    """It has it: the destination said so itself, by this HTTP status where it speaks HTTP."""
+
+    status: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

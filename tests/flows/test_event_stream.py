@@ -85,9 +85,11 @@ async def test_as_cloudevents_it_is_told_as_destinations_are(house: House) -> No
     async with hearing(house, "?after=0&as=cloudevents") as heard:
         [told] = await heard.events(1)
     [event] = await house.runtime.ledger.events_after(0, limit=1)
+    page = await house.http.get("/v1/events")
 
     assert f"data: {message_of(event, source=house.runtime.source).body.decode()}" in heard.texts[-1]
     assert ("1.0", house.runtime.source, "e0") == (told.data["specversion"], told.data["source"], told.data["subject"])
+    assert house.runtime.source == heard.headers["hookledger-source"] == page.headers["hookledger-source"]
 
 
 async def test_the_source_stays_the_ledgers_over_restarts_and_is_no_others(world: World, tmp_path: Path) -> None:

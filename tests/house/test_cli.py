@@ -52,6 +52,8 @@ COMMANDS = [
     "deliveries list",
     "deliveries redeliver",
     "destinations",
+    "events tail",
+    "listen",
     "tasks list",
     "tasks show",
     "tasks refresh",
