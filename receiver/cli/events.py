@@ -29,7 +29,7 @@ from receiver.cli.options import ConfigOption, JsonOption, load
 from receiver.cli.output import MISUSED, CommandError, note, out, print_json_line
 from receiver.eventjson import event_json
 from receiver.eventtype import EventType
-from receiver.feed import Wish, newest_position
+from receiver.feed import Wish
 from receiver.ledger.sqlite import SqliteReader
 from submitter.errors import WatchError
 
@@ -144,7 +144,7 @@ async def _read(path: Path, wish: Wish, after: int | None) -> AsyncGenerator[dic
     """From the file itself, for good: a receiver that starts meanwhile writes the same file."""
     reader = await SqliteReader.open(path)
     try:
-        position = await newest_position(reader, 0) if after is None else after
+        position = await reader.newest_position() if after is None else after
         note(f"no receiver runs on this ledger: reading {path}")
         while True:
             page = await reader.events_after(position, limit=PAGE)
