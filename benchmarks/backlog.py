@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,12 @@ from receiver.eventtype import EventType
 from receiver.ledger.deliveries import Subscription
 from receiver.ledger.sqlite.connection import begin, connect_writer, in_thread
 from receiver.ledger.sqlite.outbox import subscribe, write_deliveries
-from submitter.moments import Moment
+from submitter.moments import Moment, millis
 
 BACK, OTHER = "back", "other"
 BESIDE = "durable, another app told meanwhile"
 ONLY_OTHER = ("task.processing",)
+AGO = timedelta(minutes=1)  # all of a task's events are past by now, and so due
 LATEST_PROBE = PAUSES.first.total_seconds() * 1.2  # after the breaker has opened: pauses are spread by a tenth
 SLOWER = 2.0  # how much longer a drain with callbacks beside it may take than the one without
 
@@ -84,7 +86,7 @@ async def _fall_behind(ledger: Path, settled: ledgers.Template, count: int, *, n
         begin(raw)
         subscribe(raw, [Subscription(destination=BACK, types=frozenset({EventType.SUCCEEDED, EventType.FAILED}))])
         [(last,)] = raw.execute("select coalesce(max(position), 0) from events").fetchall()
-        ledgers.mint(raw, [now] * count)
+        ledgers.mint(raw, [now - millis(AGO)] * count)
         ledgers.multiply(raw, settled)
         write_deliveries(raw, after=last)
         raw.execute("commit")

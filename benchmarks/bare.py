@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import uvloop
@@ -62,15 +63,22 @@ async def loop(sink: int, *, count: int, body_bytes: int) -> None:
         await asyncio.gather(*(post_on() for _ in range(AT_ONCE)))
 
 
-async def stream_nothing(_: Request) -> Response:
-    """A comment now and then."""
+class Idle:
+    """A comment now and then, until the server stops: it would wait for its streams."""
 
-    async def said() -> AsyncIterator[bytes]:
-        while True:
+    def __init__(self) -> None:
+        self.is_stopping = asyncio.Event()
+
+    async def stream(self, _: Request) -> Response:
+        """200, and then next to nothing."""
+        return StreamingResponse(self._said(), media_type="text/event-stream")
+
+    async def _said(self) -> AsyncIterator[bytes]:
+        while not self.is_stopping.is_set():
             yield b": still here\n\n"
-            await asyncio.sleep(HEARTBEAT)
-
-    return StreamingResponse(said(), media_type="text/event-stream")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT):
+                    await self.is_stopping.wait()
 
 
 def _client() -> httpx.AsyncClient:
@@ -83,15 +91,20 @@ async def _ready(_: Request) -> Response:
     return Response(b"")
 
 
-async def _serve(routes: Sequence[Route], port: int) -> None:
-    app = Starlette(routes=[*routes, Route("/readyz", _ready)])
+async def _serve(route: Route, port: int, *, begin_stopping: Callable[[], None] = lambda: None) -> None:
+    app = Starlette(routes=[route, Route("/readyz", _ready)])
     with bind("127.0.0.1", port) as listener:
-        await Server(app, begin_stopping=lambda: None).serve(sockets=[listener])
+        await Server(app, begin_stopping=begin_stopping).serve(sockets=[listener])
 
 
 async def _forward(port: int, sink: int) -> None:
     path = "/callbacks/{provider}/{external_task_id}/{token}"
-    await _serve([Route(path, Forward(sink).receive, methods=["POST"])], port)
+    await _serve(Route(path, Forward(sink).receive, methods=["POST"]), port)
+
+
+async def _idle(port: int) -> None:
+    idle = Idle()
+    await _serve(Route("/v1/events", idle.stream), port, begin_stopping=idle.is_stopping.set)
 
 
 def main() -> None:
@@ -109,7 +122,7 @@ def main() -> None:
         case "loop":
             uvloop.run(loop(chosen.sink, count=chosen.count, body_bytes=chosen.body_bytes))
         case _:
-            uvloop.run(_serve([Route("/v1/events", stream_nothing)], chosen.port))
+            uvloop.run(_idle(chosen.port))
 
 
 if __name__ == "__main__":

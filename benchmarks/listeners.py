@@ -80,7 +80,7 @@ async def _listening(port: int, count: int) -> AsyncIterator[list[Line]]:
         yield lines
     finally:
         for line in lines:
-            line.close()
+            await line.aclose()
 
 
 async def _tell_all(port: int, lines: list[Line], news: bytes) -> float:
@@ -92,7 +92,7 @@ async def _tell_all(port: int, lines: list[Line], news: bytes) -> float:
         await asyncio.gather(*(line.reader.readuntil(b"event: task.succeeded") for line in lines))
     seconds = time.monotonic() - began
     await caller.answer()
-    caller.close()
+    await caller.aclose()
     return seconds
 
 

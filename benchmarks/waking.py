@@ -79,9 +79,10 @@ class Line:
         await self.reader.readexactly(content_length(head))
         return time.monotonic()
 
-    def close(self) -> None:
-        """Hang up."""
+    async def aclose(self) -> None:
+        """Hang up: a server that ends waits for those who have not."""
         self._writer.close()
+        await self._writer.wait_closed()
 
 
 def get(path: str, *fields: str) -> bytes:
@@ -99,7 +100,7 @@ async def _wake(port: int, tasks: Sequence[Created]) -> list[_Woken]:
     await caller.answer()
     woken = [await _wake_one(caller, waiter, task) for waiter, task in zip(waiters, tasks, strict=True)]
     for line in (*waiters, caller):
-        line.close()
+        await line.aclose()
     return woken
 
 
