@@ -65,6 +65,7 @@ def _findings(raw: sqlite3.Connection, book: Book) -> Iterator[Finding]:
     yield from _of_the_file(raw)
     yield from _of_acknowledgements(kept, book)
     yield from _of_counts(kept, book)
+    yield from _of_deliveries(raw)
     for name, task in kept.tasks.items():
         reports, events = kept.reports.get(name, []), kept.events.get(name, [])
         yield from _of_chain(name, task, reports)
@@ -95,6 +96,29 @@ def _of_the_file(raw: sqlite3.Connection) -> Iterator[Finding]:
     count, first, last = raw.execute("select count(*), min(position), max(position) from events").fetchone()
     if count and (first, last) != (1, count):
         yield Finding(Kind.BROKEN, f"{count} events stand at the positions {first} to {last}")
+
+
+def _of_deliveries(raw: sqlite3.Connection) -> Iterator[Finding]:
+    """Each event has its delivery, written with it; of a task's open ones the first is in turn, and no other."""
+    untold = raw.execute(
+        """
+        select events.id from events left join deliveries using (position)
+         where events.external_task_id is not null group by events.position having count(deliveries.key) <> 1
+        """
+    )
+    yield from (Finding(Kind.HALVED, f"{row['id']}: an event without just one delivery") for row in untold)
+    out_of_turn = raw.execute(
+        """
+        select external_task_id, min(position) as first, max(case when next_at is not null then position end) as in_turn
+          from deliveries where state = 'open' group by external_task_id having first is not in_turn
+        """
+    )
+    yield from (
+        Finding(
+            Kind.HALVED, f"{row['external_task_id']}: position {row['first']} is the first to tell, and not in turn"
+        )
+        for row in out_of_turn
+    )
 
 
 def _of_acknowledgements(kept: _Kept, book: Book) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from tests.crash.script import PROVIDER, SECRET
 from tests.flows.lives import as_toml
 
 ROOT = Path(__file__).resolve().parents[2]
+APP = "app"
 RIGHT = ("receiver",)  # what follows `python -m`; tests.crash.wrong_servers has others
 _GLANCE = 0.005
 _START_WITHIN = 30.0
@@ -98,13 +99,15 @@ async def started(
 
 
 def _configured(folder: Path) -> str:
-    """No question is asked and no deadline is near: whatever changes in the ledger, a callback brought it."""
+    """No question is asked and no deadline is near: whatever changes of a task, a callback brought it."""
     file = folder.with_name(f"{folder.name}.toml")
     settings = {
         "ledger": {"url": f"sqlite:///{folder}/ledger.db"},
         "callbacks": {"secrets": [SECRET]},
         "providers": {PROVIDER: {"base_url": "http://127.0.0.1:9"}},
         "polling": {"enabled": False},
+        # Nobody is at home there: deliveries are written, attempted now and then, and stay open.
+        "destinations": [{"name": APP, "url": "http://127.0.0.1:9/", "private": True, "events": ["task.*"]}],
         "logging": {"level": "warning"},
     }
     file.write_text(as_toml(settings))
