@@ -22,6 +22,7 @@ log = structlog.get_logger("outbox")
 
 AT_ONCE = 16  # attempts under way for one destination: more would make hardly an app faster
 LONGEST_ATTEMPT = timedelta(seconds=75)  # a destination has a shorter time-out of its own
+LONGEST_REASON = 300
 LEASE = timedelta(seconds=150)  # twice that: who is slow to write down what became of it is not overtaken
 
 
@@ -76,16 +77,17 @@ class Relay:
                 key=claim.key, fence=claim.fence, result=AttemptResult.CUT_SHORT, now=self._clock(), reason="cut short"
             )
             await self._write_down(claim, cut_short, seconds=time.perf_counter() - began)
+        except Exception:  # the top of an attempt: its lease runs out, and it is made again
+            log.exception("delivery.stumbled", delivery=claim.key, destination=self.name)
         finally:
             self._under_way -= 1
             self._on_room()
 
     async def _attempt(self, claim: ClaimedDelivery) -> Attempt:
         """One attempt, bounded whatever the destination does."""
-        message = message_of(claim.event, source=self._source)
         try:
             async with asyncio.timeout(LONGEST_ATTEMPT.total_seconds()):
-                return await self._destination.deliver(message)
+                return await self._destination.deliver(message_of(claim.event, source=self._source))
         except TimeoutError:
             return TryAgain(reason=f"no end within {LONGEST_ATTEMPT.total_seconds():g} s")
         except Exception as error:  # noqa: BLE001 - the top of an attempt: whatever a client raises, it is tried again
@@ -126,7 +128,7 @@ def settlement_of(claim: ClaimedDelivery, attempt: Attempt, *, now: Moment) -> S
             return Settlement(key=claim.key, fence=claim.fence, result=AttemptResult.DELIVERED, now=now)
         case GiveUp(reason=reason, is_gone=is_gone):
             result = AttemptResult.GONE if is_gone else AttemptResult.REFUSED
-            return Settlement(key=claim.key, fence=claim.fence, result=result, now=now, reason=reason)
+            return Settlement(key=claim.key, fence=claim.fence, result=result, now=now, reason=_worded(reason))
         case TryAgain(reason=reason, after=after):
             again = retry_at(claim.event.id, attempts=claim.attempts, now=now)
             if again is not None and after is not None:
@@ -136,7 +138,12 @@ def settlement_of(claim: ClaimedDelivery, attempt: Attempt, *, now: Moment) -> S
                 fence=claim.fence,
                 result=AttemptResult.FAILED,
                 now=now,
-                reason=reason,
+                reason=_worded(reason),
                 retry_at=again,
                 pause=after,
             )
+
+
+def _worded(reason: str) -> str:
+    """The reason as it may be kept and shown: a client's words may be long, and hold what no database takes."""
+    return "".join(character if character.isprintable() else "?" for character in reason[:LONGEST_REASON])
