@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 from rich.table import Table
 
+from receiver.cli.demo.app import App
 from receiver.cli.demo.plan import Planned
 from receiver.cli.output import out
 
@@ -31,6 +32,7 @@ class Tally:
     images_saved: int
     images_expected: int
     planned: Sequence[Planned]
+    app: App
 
     @property
     def checks(self) -> list[tuple[str, int, int]]:
@@ -45,12 +47,10 @@ class Tally:
             ("paid for once each, refused ones never", settled, sum(self.counts["creates_accepted"].values())),
             ("paid for twice", 0, sum(map(len, self.counts["paid_twice"].values()))),
             ("acknowledged callbacks are in the ledger", self.counts["callbacks"]["acknowledged"], callbacks),
-            (
-                "one final event a task",
-                settled + overturned,
-                self.events["task.succeeded"] + self.events["task.failed"],
-            ),
+            ("one final event a task", settled + overturned, self.finals),
             ("the provider's count of queries is ours", self.counts["queries"], self.queries),
+            ("the app was told of every final event", self.finals, len(self.app.told)),
+            ("told with a wrong signature, or otherwise than before", 0, self.app.forged + self.app.changed),
             ("images saved", self.images_expected, self.images_saved),
         ]
 
@@ -58,6 +58,11 @@ class Tally:
     def adds_up(self) -> bool:
         """Whether all of them are."""
         return all(one == other for _, one, other in self.checks)
+
+    @property
+    def finals(self) -> int:
+        """How often an end was told."""
+        return self.events["task.succeeded"] + self.events["task.failed"]
 
     @property
     def queries(self) -> int:
@@ -70,7 +75,9 @@ class Tally:
         return sum(max(1, math.ceil(_seconds(task) / (POLLING_EVERY_SECONDS * pace))) for task in settled)
 
 
-async def tally(client: httpx.AsyncClient, sandbox_url: str, planned: Sequence[Planned], images: Path) -> Tally:
+async def tally(
+    client: httpx.AsyncClient, sandbox_url: str, planned: Sequence[Planned], app: App, images: Path
+) -> Tally:
     """Ask the receiver and the sandbox, and fetch the images while they live."""
     tasks = (await client.get("/v1/tasks", params={"limit": 500, "include": "request"})).json()["tasks"]
     heard: Counter[tuple[str, str]] = Counter()
@@ -90,6 +97,7 @@ async def tally(client: httpx.AsyncClient, sandbox_url: str, planned: Sequence[P
         images_saved=await _save_images(client, tasks, images),
         images_expected=sum(_images_asked(task["request"]) for task in tasks if task["state"] == "succeeded"),
         planned=planned,
+        app=app,
     )
 
 
@@ -149,6 +157,7 @@ def _troubles(counted: Tally) -> Table:
             "looked up or heard of, never sent twice",
         ),
         ("told to wait (429)", counted.counts["faults"].get("busy", 0), "sent again later by the receiver"),
+        ("the app stumbled (500)", counted.app.stumbles, "told again: the same id, the same bytes"),
         ("refused", sum(task["state"] == "refused" for task in tasks), "with the provider's own words"),
         ("failed", sum(task["state"] == "failed" for task in tasks), "with the provider's reason"),
     ]

@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from receiver.app import create_app
+from receiver.cli.demo.app import App, running_app
 from receiver.cli.demo.plan import Planned, plan
 from receiver.cli.demo.report import Tally, print_report, report_json, tally
 from receiver.cli.output import CommandError, err, note, print_json
@@ -45,9 +46,11 @@ async def run_demo(*, tasks: int, seed: int, folder: Path, as_json: bool = False
     async with (
         _log(folder / "receiver.log"),
         run_sandbox(settings) as sandbox,
-        _receiver(sandbox, folder) as (config, client),
+        running_app(WEBHOOK_SECRET) as app,
+        _receiver(sandbox, app, folder) as (config, client),
     ):
-        note(f"sandbox {sandbox.base_url} · receiver {config.public_url} · {tasks} tasks over a bad callback path")
+        note(f"sandbox {sandbox.base_url} · receiver {config.public_url} · app {app.url}")
+        note(f"{tasks} tasks over a bad callback path, told to an app that stumbles")
         planned = plan(tasks)
         submitting = asyncio.create_task(_submit_all(config, planned, seed))
         try:
@@ -56,7 +59,8 @@ async def run_demo(*, tasks: int, seed: int, folder: Path, as_json: bool = False
         finally:
             submitting.cancel()
         await _until_quiet(client, sandbox)
-        counted = await tally(client, sandbox.base_url, planned, folder / "images")
+        await _until_told(client)
+        counted = await tally(client, sandbox.base_url, planned, app, folder / "images")
     if as_json:
         print_json(report_json(counted, pace=PACE))
         return counted.adds_up
@@ -83,12 +87,12 @@ def _make_anew(folder: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _receiver(sandbox: RunningSandbox, folder: Path) -> AsyncIterator[tuple[Config, httpx.AsyncClient]]:
+async def _receiver(sandbox: RunningSandbox, app: App, folder: Path) -> AsyncIterator[tuple[Config, httpx.AsyncClient]]:
     """A receiver as `serve` runs it, on a free port, and a client of its API."""
     with bind("127.0.0.1", 0) as listener:
         public_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         file = folder / "config.toml"
-        file.write_text(_config_text(sandbox, public_url, folder))
+        file.write_text(_config_text(sandbox, app, public_url, folder))
         config = load_config(str(file), environment={})
         runtime = await Runtime.open(config, address=public_url)
         server = Server(create_app(runtime), begin_stopping=runtime.begin_stopping)
@@ -103,7 +107,7 @@ async def _receiver(sandbox: RunningSandbox, folder: Path) -> AsyncIterator[tupl
             await serving
 
 
-def _config_text(sandbox: RunningSandbox, public_url: str, folder: Path) -> str:
+def _config_text(sandbox: RunningSandbox, app: App, public_url: str, folder: Path) -> str:
     accounts = (
         ("kling", sandbox.kling_url, f'webhook_secrets = ["{WEBHOOK_SECRET}"]'),
         ("cometapi", sandbox.cometapi_url, ""),
@@ -118,7 +122,8 @@ def _config_text(sandbox: RunningSandbox, public_url: str, folder: Path) -> str:
         f"[server]\nport = {public_url.rpartition(':')[2]}\n\n"
         f'[ledger]\nurl = "sqlite:///{(folder / "ledger.db").absolute()}"\n\n'
         f'[polling]\nfirst_after = "{FIRST_AFTER_SECONDS * 1000:.0f}ms"\n'
-        f'interval = "{INTERVAL_SECONDS * 1000:.0f}ms"\nbudget_per_minute = 600\n\n{tables}'
+        f'interval = "{INTERVAL_SECONDS * 1000:.0f}ms"\nbudget_per_minute = 600\n\n{tables}\n'
+        f'[[destinations]]\nname = "app"\nurl = "{app.url}"\nsecret = "{WEBHOOK_SECRET}"\nprivate = true\n'
     )
 
 
@@ -180,6 +185,16 @@ async def _until_quiet(client: httpx.AsyncClient, sandbox: RunningSandbox) -> No
         before = counts
         await asyncio.sleep(0.6)
     err.print("the sandbox is still sending callbacks", style="yellow")
+
+
+async def _until_told(client: httpx.AsyncClient) -> None:
+    """Until the app has what it stumbled over: a second attempt comes after five seconds."""
+    for _ in range(60):
+        [state] = (await client.get("/v1/destinations")).json()["destinations"]
+        if not state["open"]:
+            return
+        await asyncio.sleep(0.25)
+    err.print("the app was not told of everything", style="yellow")
 
 
 def _command() -> str:
