@@ -32,11 +32,15 @@ LONGEST_PAUSE = timedelta(hours=1)  # that a destination may ask for with Retry-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """How a destination fares: failures in a row, since when, and until when it is left in peace."""
+    """How a destination fares: failures in a row, since when, and until when it is left in peace.
+
+    `probe` is the key of the delivery that is out to see whether it is back; `paused_until` is then its lease's end.
+    """
 
     failures: int = 0
     failing_since: Moment | None = None
     paused_until: Moment = 0
+    probe: int | None = None
     disabled_at: Moment | None = None
     reason: str = ""
 
@@ -72,18 +76,29 @@ def after_delivered(health: Health) -> Health:
     return health if health == Health() or health.disabled_at is not None else Health()
 
 
-def after_failed(health: Health, reason: str, *, name: str, now: Moment) -> Health:
+def probing(health: Health, delivery: int, *, until: Moment) -> Health:
+    """This delivery goes alone: nothing else leaves before it is back, or its lease has run out."""
+    return replace(health, probe=delivery, paused_until=until)
+
+
+def after_failed(health: Health, reason: str, *, delivery: int, name: str, now: Moment) -> Health:
     """One came to nothing. What left before the breaker opened, and fails after, tells nothing new."""
-    if health.disabled_at is not None or (health.is_open and health.paused_until > now):
+    is_probe = delivery == health.probe
+    if health.disabled_at is not None or (health.is_open and health.paused_until > now and not is_probe):
         return health
     since = now if health.failing_since is None else health.failing_since
-    failing = replace(health, failures=health.failures + 1, failing_since=since, reason=reason)
+    failing = replace(health, failures=health.failures + 1, failing_since=since, reason=reason, probe=None)
     if now - since >= millis(DISABLED_AFTER):
         return replace(failing, disabled_at=now)
     if not failing.is_open:
         return failing
     opened = PAUSES.next_at(f"{name}:{since}", attempt=failing.failures - OPENS_AFTER, now=now)
-    return replace(failing, paused_until=max(failing.paused_until, opened))
+    return replace(failing, paused_until=opened if is_probe else max(failing.paused_until, opened))
+
+
+def after_nothing(health: Health, *, delivery: int, now: Moment) -> Health:
+    """It was not told, for a reason that is not its own: if that was the probe, another may go."""
+    return replace(health, probe=None, paused_until=now) if delivery == health.probe else health
 
 
 def after_pause(health: Health, asked: timedelta, *, now: Moment) -> Health:

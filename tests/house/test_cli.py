@@ -601,5 +601,5 @@ def test_a_small_demo_adds_up(demo: Future[Ran]) -> None:
     ran = demo.result()
 
     assert 0 == ran.code
-    assert 8 == ran.out.count("✓")
+    assert 10 == ran.out.count("✓")
     assert "✗" not in ran.out

@@ -15,7 +15,9 @@ from receiver.breaker import (
     after_delivered,
     after_failed,
     after_gone,
+    after_nothing,
     after_pause,
+    probing,
     retry_at,
     room,
 )
@@ -24,6 +26,7 @@ from submitter.moments import Moment, millis
 NOW: Moment = 1_795_168_800_000
 SECOND = 1_000
 MINUTE = 60 * SECOND
+LEASE = 150 * SECOND
 
 
 def failing(times: int, *, health: Health | None = None, every: timedelta = timedelta(0), now: Moment = NOW) -> Health:
@@ -31,8 +34,12 @@ def failing(times: int, *, health: Health | None = None, every: timedelta = time
     health = health or Health()
     for _ in range(times):
         now = max(now + millis(every), health.paused_until)
-        health = after_failed(health, "HTTP 500", name="app", now=now)
+        health = failed(probing(health, 7, until=now + LEASE) if health.is_open else health, now=now)
     return health
+
+
+def failed(health: Health, *, now: Moment, delivery: int = 7) -> Health:
+    return after_failed(health, "HTTP 500", delivery=delivery, name="app", now=now)
 
 
 def test_the_schedule_goes_from_seconds_to_hours_and_ends() -> None:
@@ -74,7 +81,7 @@ def test_pauses_grow_with_each_probe_that_fails_up_to_five_minutes() -> None:
     health = failing(OPENS_AFTER)
     for _ in range(12):
         now = health.paused_until
-        health = after_failed(health, "HTTP 500", name="app", now=now)
+        health = failed(probing(health, 7, until=now + LEASE), now=now)
         pauses.append(health.paused_until - now)
 
     assert pauses[:5] == sorted(pauses[:5])
@@ -87,7 +94,7 @@ def test_what_left_before_it_opened_and_fails_after_tells_nothing_new() -> None:
     opened = failing(OPENS_AFTER)
     later = opened
     for _ in range(11):
-        later = after_failed(later, "HTTP 500", name="app", now=NOW + SECOND)
+        later = failed(later, now=NOW + SECOND)
 
     assert opened == later
 
@@ -104,7 +111,7 @@ def test_days_of_failures_disable_it_for_good() -> None:
     assert (NOW + millis(DISABLED_AFTER), "HTTP 500") == (health.failing_since, health.reason)
     assert 0 == room(health, limit=16, now=NOW + 10 * millis(DISABLED_AFTER))
     assert health == after_delivered(health)
-    assert health == after_failed(health, "again", name="app", now=NOW)
+    assert health == failed(health, now=NOW)
 
 
 def test_who_is_gone_is_disabled_at_once() -> None:
@@ -127,3 +134,23 @@ def test_a_short_pause_takes_nothing_from_a_longer_one() -> None:
     health = after_pause(after_pause(Health(), timedelta(minutes=9), now=NOW), timedelta(seconds=1), now=NOW)
 
     assert NOW + 9 * MINUTE == health.paused_until
+
+
+def test_while_a_probe_is_out_only_its_own_failure_counts() -> None:
+    opened = failing(OPENS_AFTER)
+    now = opened.paused_until
+    out = probing(opened, 8, until=now + LEASE)
+
+    assert 0 == room(out, limit=16, now=now)
+    assert out == failed(out, delivery=7, now=now + SECOND)
+    assert OPENS_AFTER + 1 == failed(out, delivery=8, now=now + SECOND).failures
+    assert 1 == room(out, limit=16, now=now + LEASE)
+
+
+def test_a_probe_that_told_nothing_makes_room_for_another() -> None:
+    opened = failing(OPENS_AFTER)
+    now = opened.paused_until
+    out = probing(opened, 8, until=now + LEASE)
+
+    assert 1 == room(after_nothing(out, delivery=8, now=now + SECOND), limit=16, now=now + SECOND)
+    assert out == after_nothing(out, delivery=7, now=now + SECOND)

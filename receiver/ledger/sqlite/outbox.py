@@ -40,8 +40,8 @@ def subscribe(raw: sqlite3.Connection, subscriptions: Sequence[Subscription]) ->
         """
         insert into destinations (name, target) values (?, ?)
             on conflict (name) do update
-           set target = excluded.target, failures = 0, failing_since = null, paused_until = 0, disabled_at = null,
-               reason = ''
+           set target = excluded.target, failures = 0, failing_since = null, paused_until = 0, probe = null,
+               disabled_at = null, reason = ''
          where target is not excluded.target
         """,
         [(each.destination, each.target) for each in subscriptions],
@@ -51,6 +51,7 @@ def subscribe(raw: sqlite3.Connection, subscriptions: Sequence[Subscription]) ->
 def release_leases(raw: sqlite3.Connection, *, now: Moment) -> None:
     """What another process was telling is due again: who holds the file's lock knows that it has ended."""
     raw.execute("update deliveries set next_at = ?, is_leased = 0 where next_at is not null and is_leased", (now,))
+    raw.execute("update destinations set paused_until = ?, probe = null where probe is not null", (now,))
 
 
 def write_deliveries(raw: sqlite3.Connection, *, after: int) -> None:
@@ -122,8 +123,8 @@ def claim(
         """,
         (until, json.dumps([row["key"] for row in found])),
     )
-    if health.is_open:  # a probe: until it is back, or its lease has run out, nothing else leaves
-        raw.execute("update destinations set paused_until = ? where name = ?", (until, destination))
+    if health.is_open:
+        _write_health(raw, destination, breaker.probing(health, found[0]["key"], until=until))
     return [
         ClaimedDelivery(
             key=row["key"],
@@ -182,7 +183,7 @@ def redeliver(raw: sqlite3.Connection, keys: Sequence[int], *, now: Moment) -> i
 def health_of(raw: sqlite3.Connection, destination: str) -> Health:
     """How it fares; one that was never heard of is well."""
     row = raw.execute(
-        "select failures, failing_since, paused_until, disabled_at, reason from destinations where name = ?",
+        "select failures, failing_since, paused_until, probe, disabled_at, reason from destinations where name = ?",
         (destination,),
     ).fetchone()
     return Health() if row is None else Health(**row)
@@ -284,23 +285,24 @@ def _health_after(health: Health, destination: str, settlement: Settlement) -> H
         case AttemptResult.GONE:
             return breaker.after_gone(health, reason, now=now)
         case AttemptResult.FAILED:
-            failed = breaker.after_failed(health, reason, name=destination, now=now)
+            failed = breaker.after_failed(health, reason, delivery=settlement.key, name=destination, now=now)
             return failed if settlement.pause is None else breaker.after_pause(failed, settlement.pause, now=now)
         case AttemptResult.REFUSED | AttemptResult.CUT_SHORT:
-            return health
+            return breaker.after_nothing(health, delivery=settlement.key, now=now)
 
 
 def _write_health(raw: sqlite3.Connection, destination: str, health: Health) -> None:
     raw.execute(
         """
         update destinations
-           set failures = ?, failing_since = ?, paused_until = ?, disabled_at = ?, reason = ?
+           set failures = ?, failing_since = ?, paused_until = ?, probe = ?, disabled_at = ?, reason = ?
          where name = ?
         """,
         (
             health.failures,
             health.failing_since,
             health.paused_until,
+            health.probe,
             health.disabled_at,
             health.reason,
             destination,

@@ -313,6 +313,47 @@ async def test_after_the_pause_one_probe_goes_and_no_other_until_it_is_back(engi
     assert [] == await claim(ledger, now=later + 1)
     await settle(ledger, probe, FAILED, now=later + 2)
     assert [] == await claim(ledger, now=later + 3)
+    again = await ledger.next_delivery_at(APP)
+    assert again is not None
+    assert later + 2 + 10 * SECOND <= again <= later + 2 + 11 * SECOND
+    assert 1 == len(await claim(ledger, now=again))
+
+
+async def test_a_probe_that_is_never_heard_of_again_is_followed_by_another(engine: Engine) -> None:
+    ledger = await telling(engine)
+    later = await opened_breaker(ledger)
+    [probe] = await claim(ledger, now=later)
+
+    assert later + millis(LEASE) == await ledger.next_delivery_at(APP)
+    [another] = await claim(ledger, now=later + millis(LEASE))
+    assert probe.key != another.key
+
+
+async def test_a_probe_that_was_cut_short_or_refused_is_followed_by_another_at_once(engine: Engine) -> None:
+    """Neither says anything about the destination."""
+    ledger = await telling(engine)
+    now = await opened_breaker(ledger)
+    for result in (CUT_SHORT, REFUSED):
+        [probe] = await claim(ledger, now=now)
+        await settle(ledger, probe, result, now=now)
+
+    assert 1 == len(await claim(ledger, now=now))
+    assert OPENS_AFTER == (await ledger.destinations())[0].health.failures
+
+
+async def test_with_nothing_but_failed_probes_it_is_disabled_in_the_end(engine: Engine) -> None:
+    ledger = await telling(engine)
+    due = await opened_breaker(ledger)
+    probes = 0
+    while due is not None and probes < 3_000:
+        [probe] = await claim(ledger, now=due)
+        await settle(ledger, probe, FAILED, now=due)
+        probes += 1
+        due = await ledger.next_delivery_at(APP)
+
+    [state] = await ledger.destinations()
+    assert ("disabled", "it was failed") == (state.health.state, state.health.reason)
+    assert 1_200 < probes < 1_800  # five days of five minutes and up to a tenth
 
 
 async def test_a_probe_that_arrives_makes_everything_due(engine: Engine) -> None:

@@ -20,6 +20,7 @@ create table destinations (
     failures       integer not null default 0,         -- attempts in a row that came to nothing
     failing_since  integer,
     paused_until   integer not null default 0,         -- nothing is sent before; then one probe, until one arrives
+    probe          integer,                            -- the delivery that is out as one; its lease ends at paused_until
     disabled_at    integer,
     disabled_times integer not null default 0,
     reason         text    not null default ''
