@@ -30,7 +30,7 @@ async def show_events(request: Request) -> Response:
         return EventStream(runtime, wish, after=_resumed_at(request), form=_form(request))
     if "as" in request.query_params:
         raise invalid([FieldProblem("as", f"is for streams: send 'Accept: {EVENT_STREAM}'")])
-    after = int(number(request, "after", otherwise=0))
+    after = _position("after", request.query_params.get("after")) or 0
     limit = min(max(int(number(request, "limit", otherwise=100)), 1), MOST_AT_ONCE)
     events, reached = await _page(runtime, wish, after, limit)
     listed = {"events": [event_json(event) for event in events], "next": reached}
@@ -80,15 +80,17 @@ def _listed(request: Request, name: str) -> list[str]:
 
 def _resumed_at(request: Request) -> int | None:
     """Where to go on. A browser that comes back repeats `after` and says in the header how far it has come."""
-    for name, given in (
-        ("Last-Event-ID", request.headers.get("last-event-id")),
-        ("after", request.query_params.get("after")),
-    ):
-        if given:
-            if not (given.isascii() and given.isdecimal() and len(given) <= 18):
-                raise invalid([FieldProblem(name, "must be the position of an event: a whole number, 0 or more")])
-            return int(given)
-    return None
+    told = _position("Last-Event-ID", request.headers.get("last-event-id"))
+    return _position("after", request.query_params.get("after")) if told is None else told
+
+
+def _position(name: str, given: str | None) -> int | None:
+    """A position as it is written. Raises Problem 422 for what is none."""
+    if not given:
+        return None
+    if not (given.isascii() and given.isdecimal() and len(given) <= 18):
+        raise invalid([FieldProblem(name, "must be the position of an event: a whole number, 0 or more")])
+    return int(given)
 
 
 def _form(request: Request) -> Form:

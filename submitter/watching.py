@@ -35,7 +35,8 @@ class Watch(Protocol):
 
 
 async def wait(watch: Watch, task: str, *, deadline: timedelta) -> ShownTask:
-    """The task at rest. Raises NotAtRest after the deadline, and WatchError."""
+    """The task at rest. Raises NotAtRest after the deadline, WatchError, and ValueError for a deadline that is none."""
+    _require_time(deadline)
     loop = asyncio.get_running_loop()
     until = loop.time() + deadline.total_seconds()
     seen: ShownTask | None = None
@@ -69,7 +70,10 @@ async def wait_any(watch: Watch, tasks: Sequence[str], *, deadline: timedelta) -
 async def events(
     watch: Watch, tasks: Collection[str] | None, *, after: int | None, deadline: timedelta
 ) -> AsyncGenerator[ShownEvent, None]:
-    """Events until the deadline, which ends the iteration quietly. Raises WatchError."""
+    """Events until the deadline, which ends the iteration quietly. Raises WatchError, and ValueError for no position."""
+    _require_time(deadline)
+    if after is not None and after < 0:
+        raise ValueError(f"after={after}: a position is 0, before the first event, or more")
     until = asyncio.get_running_loop().time() + deadline.total_seconds()
     async with AsyncExitStack() as stack:
         try:
@@ -93,6 +97,7 @@ class _Group:
 
     async def rest(self, enough: int, *, deadline: timedelta) -> None:
         """Until so many are at rest. Raises NotAtRest."""
+        _require_time(deadline)
         if not self.seen:
             return
         try:
@@ -133,6 +138,11 @@ class _Group:
                     looking.create_task(look_in_turn())
         except* WatchError as errors:
             raise errors.exceptions[0] from None
+
+
+def _require_time(deadline: timedelta) -> None:
+    if deadline <= timedelta(0):
+        raise ValueError(f"deadline={deadline!r} is over before anything can be asked: give it some time")
 
 
 def _state(task: ShownTask | None) -> str | None:

@@ -48,7 +48,7 @@ def list_deliveries(
     page = read(load(context, config), lambda reader: reader.deliveries(query))
     shown = [delivery_json(each) for each in page.deliveries]
     if as_json:
-        print_json({"deliveries": shown, "next": page.next})
+        print_json({"deliveries": shown, "next": None if page.next is None else str(page.next)})
         return
     out.print(_table(shown) if shown else "no deliveries")
     if page.next is not None:

@@ -103,6 +103,19 @@ async def test_a_deadline_ends_the_waiting_and_names_task_and_state(submitter: S
     assert {"slow": "submitted"} == passed.value.states
 
 
+async def test_a_deadline_or_a_position_that_is_none_is_a_mistake(submitter: Submitter) -> None:
+    none = timedelta(0)
+    for waiting in (
+        submitter.wait("slow", deadline=none),
+        submitter.wait_all(["slow"], deadline=none),
+        submitter.wait_any(["slow"], deadline=none),
+        anext(submitter.events(deadline=none)),
+        anext(submitter.events(after=-5)),
+    ):
+        with pytest.raises(ValueError, match=r"give it some time|a position is 0"):
+            await waiting
+
+
 async def test_a_task_that_nobody_submitted_is_not_waited_for(submitter: Submitter) -> None:
     for waiting in (submitter.wait("nobody"), submitter.wait_all(["nobody"]), submitter.wait_any(["nobody"])):
         with pytest.raises(WatchError) as unknown:
