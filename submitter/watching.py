@@ -70,7 +70,7 @@ async def wait_any(watch: Watch, tasks: Sequence[str], *, deadline: timedelta) -
 async def events(
     watch: Watch, tasks: Collection[str] | None, *, after: int | None, deadline: timedelta
 ) -> AsyncGenerator[ShownEvent, None]:
-    """Events until the deadline, which ends the iteration quietly. Raises WatchError, and ValueError for no position."""
+    """Events until the deadline, which ends the iteration quietly. Raises as `wait`, but for NotAtRest."""
     _require_time(deadline)
     if after is not None and after < 0:
         raise ValueError(f"after={after}: a position is 0, before the first event, or more")
