@@ -9,12 +9,18 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
+from benchmarks.aims import judged
 from benchmarks.backlog import BESIDE
 from benchmarks.bare import FORWARD, IDLE, LOOP
 from benchmarks.competitors import EACH, NOOP, SHARED
 from benchmarks.ingest import DURABLE
 
-BEGIN, END = "<!-- results: written by `make bench` -->", "<!-- end of results -->"
+END = "<!-- end of results -->"
+PLACES: Mapping[str, tuple[str, ...]] = {
+    "callbacks": ("starts", "servers", "duplicates", "memory", "sizes"),
+    "telling": ("telling", "backlog", "waking", "listeners"),
+}
+"""What stands together on the page, and is written anew where all of it was measured."""
 _RATES = ("per second", "range", "p50 ms", "p99 ms", "failed")
 _SPOKEN = {
     NOOP: "no-op",
@@ -57,14 +63,31 @@ def tables(results: Mapping[str, Any]) -> Group:
     return Group(*sheets, _machine(results["machine"]), f"{results['minutes']} minutes")
 
 
+def begin(place: str) -> str:
+    """Where the results of this place begin on the page."""
+    return f"<!-- results of {place}: written by `make bench` -->"
+
+
 def page_with_results(page: str, results: Mapping[str, Any]) -> str:
     """The page with these results in place of those it had. Raises ValueError where it has no place for them."""
-    before, has_begin, rest = page.partition(BEGIN)
+    for place, sections in PLACES.items():
+        if all(section in results for section in sections):
+            own = {section: results[section] for section in sections}
+            page = _with(page, begin(place), [_machine(results["machine"]), *_markdown({"aims": judged(own)} | own)])
+    return page
+
+
+def _with(page: str, start: str, made: Sequence[str]) -> str:
+    before, has_start, rest = page.partition(start)
     _, has_end, after = rest.partition(END)
-    if not (has_begin and has_end):
-        raise ValueError(f"the page has no {BEGIN} … {END}")
-    made = "\n\n".join([_machine(results["machine"]), *(sheet.markdown() for sheet in _sheets(results))])
-    return f"{before}{BEGIN}\n\n{made}\n\n{END}{after}"
+    if not (has_start and has_end):
+        raise ValueError(f"the page has no {start} … {END}")
+    text = "\n\n".join(made)
+    return f"{before}{start}\n\n{text}\n\n{END}{after}"
+
+
+def _markdown(results: Mapping[str, Any]) -> list[str]:
+    return [sheet.markdown() for sheet in _sheets(results)]
 
 
 def _machine(facts: Mapping[str, Any]) -> str:

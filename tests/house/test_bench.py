@@ -22,8 +22,8 @@ from benchmarks.callbacks import AHEAD, Created, heard_of, requests
 from benchmarks.load import Exhausted, Generator, as_measured, post, quantile_ms
 from benchmarks.measure import measure
 from benchmarks.openload import arrivals, post_at
-from benchmarks.plan import JUDGED_AT, Plan
-from benchmarks.report import BEGIN, END, page_with_results, tables
+from benchmarks.plan import JUDGED_AT, SECTIONS, Plan
+from benchmarks.report import END, PLACES, begin, page_with_results, tables
 from benchmarks.sink import sinking
 from receiver.ledger.sqlite import SqliteReader
 from receiver.ledger.sqlite.connection import connect_reader
@@ -110,20 +110,32 @@ def test_every_aim_is_judged_and_the_results_are_json(results: dict[str, Any]) -
 
 
 def test_the_results_replace_those_that_the_page_had(results: dict[str, Any]) -> None:
-    page = page_with_results(f"above\n{BEGIN}\nold\n{END}\nbelow\n", results)
+    places = "".join(f"{begin(place)}\nold\n{END}\n" for place in PLACES)
+    page = page_with_results(f"above\n{places}below\n", results)
 
-    assert page.startswith(f"above\n{BEGIN}\n")
+    assert page.startswith(f"above\n{begin('callbacks')}\n")
     assert page.endswith(f"{END}\nbelow\n")
-    assert "durable ingest" in page
+    assert page.index("no-op") < page.index(begin("telling")) < page.index("a bare httpx loop")
     assert "\nold\n" not in page
     assert page == page_with_results(page, results)
     assert tables(results).renderables
 
 
+def test_what_was_not_measured_keeps_its_results(results: dict[str, Any]) -> None:
+    page = "".join(f"{begin(place)}\nold {place}\n{END}\n" for place in PLACES)
+    told = {name: value for name, value in results.items() if name not in PLACES["callbacks"]}
+    written = page_with_results(page, told)
+
+    assert "old callbacks" in written
+    assert "old telling" not in written
+
+
 def test_the_page_of_the_docs_has_a_place_for_results() -> None:
     page = (serving.ROOT / "docs" / "performance.md").read_text()
 
-    assert page.index(BEGIN) < page.index(END)
+    assert sorted(sum(PLACES.values(), ())) == sorted(SECTIONS)
+    for place in PLACES:
+        assert page.index(begin(place)) < page.index(END, page.index(begin(place)))
 
 
 # --- the load
