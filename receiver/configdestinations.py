@@ -112,7 +112,9 @@ class DestinationConfig(BaseModel):
         shown, schemes = without_password(self.url), SCHEMES[self.kind]
         try:
             parts = urlsplit(self.url)
-            host = parts.hostname if self.kind != "webhook" or parts.port != 0 else None  # what is no port raises
+            host = parts.hostname
+            if self.kind != "kafka" and (parts.port == 0 or "," in parts.netloc):  # what is no port raises
+                host = None
         except ValueError:
             parts, host = urlsplit(""), None
         if parts.scheme not in schemes or not host:
@@ -125,6 +127,10 @@ class DestinationConfig(BaseModel):
             raise ValueError(f"url {shown!r} must have neither user nor password: AWS' own variables hold the keys")
         if self.kind == "kafka":
             _require_kafka_options(parts.query, shown)
+        elif self.kind != "webhook" and (parts.query or parts.fragment):
+            raise ValueError(
+                f"url {shown!r} must have neither query nor fragment: a {self.kind} address has no options"
+            )
 
 
 def _require_kafka_options(query: str, shown: str) -> None:

@@ -80,11 +80,14 @@ Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(listed)]
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown: an error message ends up in a log."""
+    """The URL as it may be shown, for an error message ends up in a log: without who it is for, and its query.
+
+    A password may hold what ends it for a parser: all before the last @ is taken for one.
+    """
     scheme, slashes, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    _, at, host = authority.rpartition("@")
-    return f"{scheme}{slashes}********@{host}{slash}{path}" if at else url
+    rest, at, host = rest.rpartition("@")
+    host, question, query = host.partition("?")
+    return f"{scheme}{slashes}{'********@' if at else ''}{host}{'?…' if query else question}"
 
 
 def is_loopback(host: str | None) -> bool:

@@ -750,3 +750,39 @@ def test_config_check_finds_a_handler_that_is_none(tmp_path: Path, monkeypatch: 
 
     with pytest.raises(ConfigError, match=r"nowhere\.at_all cannot be imported here"):
         command_line(["config"])(["config", "check"], standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://:a/{SECRET}@127.0.0.1:1/0",
+        f"redis://:a?{SECRET}@127.0.0.1:1/0",
+        f"redis://h/0?password={SECRET}",
+        f"kafka://h:9092?password={SECRET}",
+        f"nats://{SECRET}@h:1,nats://b",
+        f"amqp://u:{SECRET}@h:abc/v",
+    ],
+)
+def test_a_brokers_url_that_makes_no_sense_is_refused_without_its_password(url: str) -> None:
+    kind = {"amqp": "rabbitmq"}.get(url.partition(":")[0], url.partition(":")[0])
+    with pytest.raises(ConfigError) as refused:
+        load_config(
+            environment={}, flags={"destinations": [{"name": "app", "kind": kind, "url": url, "topic": "images"}]}
+        )
+
+    assert "url" in str(refused.value)
+    assert SECRET not in str(refused.value)
+
+
+def test_config_show_hides_what_a_url_may_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.toml").write_text(
+        f"[[destinations]]\nname = 'app'\nurl = 'https://app.example.com/hook?key={SECRET}'\n"
+    )
+
+    shown = output_of(["config", "show"], monkeypatch, capsys)
+
+    assert "https://app.example.com/hook?…" in shown
+    assert SECRET not in shown
