@@ -84,7 +84,8 @@ async def _fall_behind(ledger: Path, settled: ledgers.Template, count: int, *, n
 
     def write(raw: sqlite3.Connection) -> None:
         begin(raw)
-        subscribe(raw, [Subscription(destination=BACK, types=frozenset({EventType.SUCCEEDED, EventType.FAILED}))])
+        finals = frozenset({EventType.SUCCEEDED, EventType.FAILED})
+        subscribe(raw, [Subscription(destination=BACK, types=finals)], now=now)
         [(last,)] = raw.execute("select coalesce(max(position), 0) from events").fetchall()
         ledgers.mint(raw, [now - millis(AGO)] * count)
         ledgers.multiply(raw, settled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from starlette.requests import Request
@@ -60,7 +61,12 @@ async def _page(runtime: Runtime, wish: Wish, after: int, limit: int) -> tuple[S
 def _accepts_stream(request: Request) -> bool:
     """Whether the media type is named: who accepts anything gets JSON."""
     named = ",".join(request.headers.getlist("accept")).split(",")
-    return any(each.partition(";")[0].strip().lower() == EVENT_STREAM for each in named)
+    return any(_accepts(each) for each in named)
+
+
+def _accepts(media_range: str) -> bool:
+    media_type, *parameters = (part.strip().lower().replace(" ", "") for part in media_range.split(";"))
+    return media_type == EVENT_STREAM and not any(re.fullmatch(r"q=0(\.0*)?", each) for each in parameters)
 
 
 def _wish(request: Request) -> Wish:

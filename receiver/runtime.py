@@ -133,7 +133,7 @@ class Runtime:
             callback_secrets = await _callback_secrets(config, ledger)
             source = await ledger.setting(SOURCE, uuid4().urn)
             destinations = open_destinations(config, clock=clock)
-            await ledger.subscribe([each.subscription for each in destinations])
+            await ledger.subscribe([each.subscription for each in destinations], now=clock())
             return cls(config, ledger, callback_secrets, source=source, destinations=destinations, clock=clock)
         except BaseException:
             await ledger.aclose()

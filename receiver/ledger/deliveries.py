@@ -126,7 +126,7 @@ class DestinationState:
 class Outbox(Protocol):
     """The part of a ledger that tells. Deliveries are written in the transaction of their event."""
 
-    async def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+    async def subscribe(self, subscriptions: Sequence[Subscription], *, now: Moment) -> None:
         """Who is told what from now on. A destination that has moved gets another chance."""
 
     async def claim_deliveries(

@@ -20,6 +20,7 @@ DENIED_V4: dict[IPv4Network, str] = {
     IPv4Network("10.0.0.0/8"): "private",
     IPv4Network("100.64.0.0/10"): "shared by a carrier's customers",
     IPv4Network("127.0.0.0/8"): "loopback",
+    IPv4Network("168.63.129.16/32"): "Azure's own host, beside each of its machines",
     IPv4Network("169.254.0.0/16"): "link-local: a cloud's metadata",
     IPv4Network("172.16.0.0/12"): "private",
     IPv4Network("192.0.0.0/24"): "for protocols",

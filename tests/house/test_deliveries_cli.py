@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 async def tell(path: Path) -> None:
     ledger = await SqliteLedger.open(path, now=NOW)
     try:
-        await ledger.subscribe([Subscription(destination="app", types=types_matching(["task.*"]))])
+        await ledger.subscribe([Subscription(destination="app", types=types_matching(["task.*"]))], now=NOW)
         await ledger.apply([callback(PROCESSING, task=f"t_{number}") for number in range(4)], JUDGE)
         claimed = await ledger.claim_deliveries("app", now=NOW, lease=LEASE, limit=16)
         results = [AttemptResult.DELIVERED, *[AttemptResult.REFUSED] * 3]

@@ -52,7 +52,9 @@ class World:
 
     async def open(self) -> None:
         self.ledger = await SqliteLedger.open(self._path, now=self.now)
-        await self.ledger.subscribe([Subscription(destination=app, types=types_matching(["task.*"])) for app in APPS])
+        await self.ledger.subscribe(
+            [Subscription(destination=app, types=types_matching(["task.*"])) for app in APPS], now=self.now
+        )
 
     async def take(self, step: Step) -> None:
         match step:
@@ -88,7 +90,8 @@ class World:
         """Everybody is well again: each destination is probed, and takes what is left."""
         for app in APPS:  # a destination that was disabled gets another chance by having moved
             await self.ledger.subscribe(
-                [Subscription(destination=each, types=types_matching(["task.*"]), target=b"moved") for each in APPS]
+                [Subscription(destination=each, types=types_matching(["task.*"]), target=b"moved") for each in APPS],
+                now=self.now,
             )
             while await self.ledger.next_delivery_at(app) is not None:
                 self.now += 10 * MINUTE

@@ -51,7 +51,7 @@ class Answers:
 @pytest.fixture
 async def ledger(tmp_path: Path) -> AsyncIterator[SqliteLedger]:
     opened = await SqliteLedger.open(tmp_path / "ledger.db", now=NOW)
-    await opened.subscribe([Subscription(destination="app", types=types_matching(["task.*"]))])
+    await opened.subscribe([Subscription(destination="app", types=types_matching(["task.*"]))], now=NOW)
     yield opened
     await opened.aclose()
 

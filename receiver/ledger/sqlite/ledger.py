@@ -236,9 +236,9 @@ class SqliteLedger:
         """As Ledger.give_reasons."""
         await self._write(lambda raw: unreadable.give_reasons(raw, reasons))
 
-    async def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+    async def subscribe(self, subscriptions: Sequence[Subscription], *, now: Moment) -> None:
         """As Outbox.subscribe."""
-        await self._write(lambda raw: outbox.subscribe(raw, subscriptions))
+        await self._write(lambda raw: outbox.subscribe(raw, subscriptions, now=now))
 
     async def claim_deliveries(
         self, destination: str, *, now: Moment, lease: timedelta, limit: int

@@ -24,7 +24,7 @@ from submitter.moments import Moment, iso_or_none, millis
 SUPERSEDED = "superseded by a later event of its task"
 
 
-def subscribe(raw: sqlite3.Connection, subscriptions: Sequence[Subscription]) -> None:
+def subscribe(raw: sqlite3.Connection, subscriptions: Sequence[Subscription], *, now: Moment) -> None:
     """As Outbox.subscribe."""
     raw.execute("delete from subscriptions")
     raw.executemany(
@@ -36,16 +36,16 @@ def subscribe(raw: sqlite3.Connection, subscriptions: Sequence[Subscription]) ->
             for provider in sorted(each.providers) or [""]
         ],
     )
-    raw.executemany(
-        """
-        insert into destinations (name, target) values (?, ?)
-            on conflict (name) do update
-           set target = excluded.target, failures = 0, failing_since = null, paused_until = 0, probe = null,
-               disabled_at = null, reason = ''
-         where target is not excluded.target
-        """,
-        [(each.destination, each.target) for each in subscriptions],
-    )
+    for each in subscriptions:
+        moved = raw.execute(
+            """
+            insert into destinations (name, target) values (?, ?)
+                on conflict (name) do update set target = excluded.target where target is not excluded.target
+            """,
+            (each.destination, each.target),
+        )
+        if moved.rowcount:
+            _begin_anew(raw, each.destination, now=now)
 
 
 def release_leases(raw: sqlite3.Connection, *, now: Moment) -> None:
@@ -170,13 +170,15 @@ def redeliver(raw: sqlite3.Connection, keys: Sequence[int], *, now: Moment) -> i
             """
             update deliveries
                set state = 'open', attempts = 0, reason = null, settled_at = null,
-                   next_at = case when next_at is not null or external_task_id is null then ? end
+                   next_at = case when external_task_id is null then ? end
              where key = ?
             """,
             (now, key),
         )
+        _take_turn(raw, destination, external_task_id)
         _give_turn(raw, destination, external_task_id, now=now)
-        _write_health(raw, destination, Health())
+    for destination in {row["destination"] for row in found}:
+        _begin_anew(raw, destination, now=now)
     return len(found)
 
 
@@ -257,6 +259,30 @@ def _give_turn(raw: sqlite3.Connection, destination: str, external_task_id: str 
     )
 
 
+def _take_turn(raw: sqlite3.Connection, destination: str, external_task_id: str | None) -> None:
+    """Nothing of the task is due any more, but for what is under way."""
+    raw.execute(
+        """
+        update deliveries set next_at = null
+         where destination = ? and external_task_id = ? and next_at is not null and not is_leased
+        """,
+        (destination, external_task_id),
+    )
+
+
+def _begin_anew(raw: sqlite3.Connection, destination: str, *, now: Moment) -> None:
+    """Another chance: whatever was, it is well, and all that waits for it is due."""
+    _write_health(raw, destination, Health())
+    _make_due(raw, destination, now=now)
+
+
+def _make_due(raw: sqlite3.Connection, destination: str, *, now: Moment) -> None:
+    raw.execute(
+        "update deliveries set next_at = :now where destination = :destination and next_at > :now and not is_leased",
+        {"destination": destination, "now": now},
+    )
+
+
 def _note_health(raw: sqlite3.Connection, destination: str, settlement: Settlement) -> bool:
     """What the attempt says about its destination; whether it is disabled by it."""
     before = health_of(raw, destination)
@@ -265,12 +291,7 @@ def _note_health(raw: sqlite3.Connection, destination: str, settlement: Settleme
         return False
     _write_health(raw, destination, after)
     if before.is_open and not after.is_open:
-        raw.execute(
-            """
-            update deliveries set next_at = :now where destination = :destination and next_at > :now and not is_leased
-            """,
-            {"destination": destination, "now": settlement.now},
-        )
+        _make_due(raw, destination, now=settlement.now)
     if after.disabled_at is None or before.disabled_at is not None:
         return False
     _tell_disabled(raw, destination, after, now=settlement.now)

@@ -56,7 +56,7 @@ def subscription(
 async def telling(engine: Engine, *subscriptions: Subscription) -> Ledger:
     """A ledger with two open tasks and these destinations, by default one that wants everything."""
     ledger = await engine.ledger()
-    await ledger.subscribe(subscriptions or [subscription()])
+    await ledger.subscribe(subscriptions or [subscription()], now=NOW)
     await ledger.open_task(opening(OURS))
     await ledger.open_task(opening(THEIRS))
     return ledger
@@ -111,7 +111,7 @@ async def test_what_happened_before_a_destination_was_there_is_not_told_to_it(en
     ledger = await telling(engine, subscription(AUDIT))
     await hear(ledger, callback(SUBMITTED))
 
-    await ledger.subscribe([subscription(APP), subscription(AUDIT)])
+    await ledger.subscribe([subscription(APP), subscription(AUDIT)], now=NOW)
     await hear(ledger, callback(SUCCEED, image()))
 
     assert ["succeeded"] == types(await claim(ledger))
@@ -372,7 +372,7 @@ async def test_the_breaker_is_a_row_and_outlives_the_process(engine: Engine) -> 
     await opened_breaker(ledger)
 
     ledger = await engine.reopened()
-    await ledger.subscribe([subscription()])
+    await ledger.subscribe([subscription()], now=NOW)
 
     assert "open" == (await ledger.destinations())[0].health.state
     assert [] == await claim(ledger)
@@ -427,7 +427,7 @@ async def test_one_that_has_moved_gets_another_chance(engine: Engine) -> None:
     [first] = await claim(ledger)
     await settle(ledger, first, GONE)
 
-    await ledger.subscribe([subscription(target=b"another address")])
+    await ledger.subscribe([subscription(target=b"another address")], now=NOW)
 
     assert ["processing"] == types(await claim(ledger))
 
@@ -468,6 +468,58 @@ async def test_what_is_told_anew_takes_its_turn_behind_what_is_under_way(engine:
     assert [] == await claim(ledger)
     assert [True] == (await settle(ledger, processing, DELIVERED)).counted
     assert ["submitted"] == types(await claim(ledger))
+
+
+async def test_what_is_told_anew_goes_before_a_later_one_that_waits_to_be_tried_again(engine: Engine) -> None:
+    ledger = await telling(engine)
+    await hear(ledger, callback(SUBMITTED), callback(PROCESSING))
+    [submitted] = await claim(ledger)
+    await settle(ledger, submitted, DELIVERED)
+    [processing] = await claim(ledger)
+    await settle(ledger, processing, FAILED, retry_in=1_200 * MINUTE)
+
+    await ledger.redeliver([submitted.key], now=NOW + MINUTE)
+
+    told = []
+    while claimed := await claim(ledger, now=NOW + MINUTE):
+        told += types(claimed)
+        await settle(ledger, claimed[0], DELIVERED, now=NOW + MINUTE)
+    assert ["submitted", "processing"] == told
+
+
+async def all_failed_for_hours(engine: Engine) -> Ledger:
+    ledger = await telling(engine)
+    await many_events(ledger, 3)
+    for claimed in await claim(ledger):
+        await settle(ledger, claimed, FAILED, retry_in=1_200 * MINUTE)
+    assert [] == await claim(ledger, now=NOW + MINUTE)
+    return ledger
+
+
+async def test_telling_one_anew_makes_everything_due(engine: Engine) -> None:
+    ledger = await all_failed_for_hours(engine)
+
+    await ledger.redeliver([(await listed(ledger))[0].key], now=NOW + MINUTE)
+
+    assert 3 == len(await claim(ledger, now=NOW + MINUTE))
+
+
+async def test_another_address_makes_everything_due(engine: Engine) -> None:
+    ledger = await all_failed_for_hours(engine)
+
+    await ledger.subscribe([subscription(target=b"another address")], now=NOW + MINUTE)
+
+    assert 3 == len(await claim(ledger, now=NOW + MINUTE))
+
+
+async def test_a_probe_that_a_dead_process_had_out_holds_nothing_up(engine: Engine) -> None:
+    ledger = await telling(engine)
+    later = await opened_breaker(ledger)
+    assert 1 == len(await claim(ledger, now=later))
+
+    ledger = await engine.reopened()
+
+    assert 1 == len(await claim(ledger, now=later))
 
 
 async def test_what_is_no_delivery_is_not_told_anew(engine: Engine) -> None:
