@@ -47,8 +47,11 @@ async def redeliver_many(request: Request) -> Response:
     )
     if not any(fields.get(name) for name in FILTERS):
         raise invalid([FieldProblem("body", f"name at least one of {', '.join(FILTERS)}: which are to be told anew?")])
-    query = _query({name: str(value) for name, value in fields.items() if name != "dry_run" and value is not None})
-    if fields.get("dry_run", False):
+    is_dry = fields.pop("dry_run", False)
+    if not isinstance(is_dry, bool):
+        raise invalid([FieldProblem("dry_run", "must be true or false")])
+    query = _query({"limit": str(MOST_AT_ONCE)} | {name: str(value) for name, value in fields.items() if value})
+    if is_dry:
         return JSONResponse({"matching": await runtime.ledger.count_deliveries(query), "redelivered": 0, "next": None})
     page = await runtime.ledger.deliveries(query)
     redelivered = await _redeliver(runtime, [each.key for each in page.deliveries])

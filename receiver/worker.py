@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Protocol
 
 import structlog
@@ -18,6 +19,7 @@ log = structlog.get_logger("worker")
 LONGEST_SLEEP = 5.0  # seconds: another process (a tick) may change what is due
 BLOCKED_SLEEP = 0.5  # something is due and may not be done yet: a budget is spent, slots are taken
 AFTER_TROUBLE = 2.0  # before a failing store is tried again
+GRACE = timedelta(seconds=1)  # for what a tick has begun, when its time is up
 
 
 class Duty(Protocol):
@@ -40,6 +42,7 @@ class Worker:
         self._clock = clock
         self._bells = {duty: asyncio.Event() for duty in duties}
         self._is_stopping = False
+        self._is_running = False
 
     def wake(self, *duties: Duty) -> None:
         """Something of these duties, or of any, may be due before the worker thinks so."""
@@ -53,24 +56,31 @@ class Worker:
 
     async def run(self) -> None:
         """Work until stopped."""
+        self._is_running = True
         async with asyncio.TaskGroup() as lanes:
             for duty, bell in self._bells.items():
                 lanes.create_task(self._lane(duty, bell), name=f"worker {type(duty).__name__}")
 
     async def tick(self, seconds: float) -> dict[str, int]:
-        """Turns of every duty until nothing is left to do, or the seconds are up: for platforms without a worker."""
+        """Turns of every duty until nothing is left to do, or the seconds are up: for platforms without a worker.
+
+        What a duty has begun is waited for. Where no worker goes on with it, it is cut short in the end.
+        """
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         done: dict[str, int] = {"sent": 0, "asked": 0, "overdue": 0, "told": 0, "turns": 0}
         while not self._is_stopping:
             done["turns"] += 1
             turns = await asyncio.gather(*(duty.run_once(self._clock()) for duty in self._duties))
-            await self._in_flight.drain()
             for counts in turns:
                 for name, count in counts.items():
                     done[name] += count
-            if loop.time() >= until or not any(any(counts.values()) for counts in turns):
+            is_idle = not any(any(counts.values()) for counts in turns)
+            if loop.time() >= until or (is_idle and (self._is_running or not self._in_flight)):
                 break
+            await self._in_flight.wait_for_one(within=timedelta(seconds=until - loop.time()))
+        if not self._is_running:
+            await self._in_flight.end(within=GRACE)
         return done
 
     async def _lane(self, duty: Duty, bell: asyncio.Event) -> None:

@@ -36,13 +36,22 @@ class InFlight:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
+    async def wait_for_one(self, *, within: timedelta) -> None:
+        """Until one piece of it is done, or the time is up."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=within.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+
     async def end(self, *, within: timedelta) -> None:
-        """Wait for all of it for so long, and cancel what is left: it says itself what became of it."""
+        """Wait for all of it for so long, and cancel what is left: it says itself what became of it.
+
+        What will not be cancelled is left behind, after as long again.
+        """
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=within.total_seconds())
         for task in self._tasks:
             task.cancel()
-        await self.drain()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=within.total_seconds())
 
     def _forget(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)

@@ -221,6 +221,20 @@ async def test_one_that_hangs_delays_no_other(world: World, tmp_path: Path) -> N
     assert 16 >= under_way
 
 
+async def test_in_a_tick_one_that_hangs_delays_no_other_and_the_tick_ends_in_time(world: World, tmp_path: Path) -> None:
+    async with sinking(lambda line: line.hang()) as hanging, sinking() as well:
+        apps = [destination(hanging.url(), name="hanging", timeout="60s"), destination(well.url(), name="well")]
+        async with receiving(tmp_path, world, "cometapi", destinations=apps) as house:
+            for number in range(40):
+                await call_back(house, f"t-{number}", "succeed")
+            done = await asyncio.wait_for(house.tick(), 6)
+            held_up = await deliveries(house, destination="hanging", state="open", limit="100")
+
+    assert 40 == len(set(ids(well.told)))
+    assert 40 + 16 <= done["told"]
+    assert {0} == {each["attempts"] for each in held_up}
+
+
 async def test_who_answers_410_is_told_no_more_and_others_hear_of_that(world: World, tmp_path: Path) -> None:
     async with sinking(status(410)) as gone, sinking() as watching:
         apps = [
@@ -279,16 +293,18 @@ async def test_dead_letters_are_told_anew_one_or_many_after_a_dry_run(world: Wor
         ({"type": "task.lost"}, "type"),
         ({"destination": "app", "after": "x"}, "after"),
         ({"destination": "app", "colour": "red"}, "colour"),
+        ({"destination": "app", "dry_run": []}, "dry_run"),
+        ({"destination": "app", "dry_run": "no"}, "dry_run"),
     ],
 )
 async def test_a_filter_that_makes_no_sense_is_refused(world: World, tmp_path: Path, body: Json, field: str) -> None:
     async with receiving(tmp_path, world, "cometapi") as house:
         answer = await house.http.post("/v1/deliveries/redeliver", json=body)
-        listed = await house.http.get("/v1/deliveries", params=body)
+        listed = await house.http.get("/v1/deliveries", params={name: str(value) for name, value in body.items()})
         missing = await house.http.post("/v1/deliveries/17/redeliver")
 
     assert (422, [field]) == (answer.status_code, [each["field"] for each in answer.json()["errors"]])
-    assert (200 if field in {"body", "colour"} else 422) == listed.status_code
+    assert (200 if field in {"body", "colour", "dry_run"} else 422) == listed.status_code
     assert (404, "not_found") == (missing.status_code, missing.json()["code"])
 
 
