@@ -72,8 +72,10 @@ def room(health: Health, *, limit: int, now: Moment) -> int:
 
 
 def after_delivered(health: Health) -> Health:
-    """One arrived: all is well, whatever was before."""
-    return health if health == Health() or health.disabled_at is not None else Health()
+    """One arrived: all is well, whatever was before. A pause that was asked for while all was well is kept."""
+    if health.disabled_at is not None:
+        return health
+    return Health() if health.is_open else Health(paused_until=health.paused_until)
 
 
 def probing(health: Health, delivery: int, *, until: Moment) -> Health:

@@ -112,14 +112,15 @@ class DestinationConfig(BaseModel):
         shown, schemes = without_password(self.url), SCHEMES[self.kind]
         try:
             parts = urlsplit(self.url)
-            host = parts.hostname
-            if self.kind != "kafka" and (parts.port == 0 or "," in parts.netloc):  # what is no port raises
-                host = None
+            servers = [urlsplit(f"//{each}") for each in parts.netloc.rpartition("@")[2].split(",")]
+            is_usable = all(server.hostname and server.port != 0 for server in servers)  # what is no port raises
         except ValueError:
-            parts, host = urlsplit(""), None
-        if parts.scheme not in schemes or not host:
+            parts, servers, is_usable = urlsplit(""), [], False
+        if parts.scheme not in schemes or not is_usable or (len(servers) > 1 and self.kind != "kafka"):
             raise ValueError(f"url {shown!r} is no {' or '.join(f'{each}://' for each in schemes)} URL")
-        if parts.scheme == "http" and not (self.private or is_loopback(host)):
+        if self.kind in WITH_TOPIC and "@" in parts.path + parts.query + parts.fragment:
+            raise ValueError(f"url {shown!r}: in a password write / as %2F, ? as %3F, # as %23 and @ as %40")
+        if parts.scheme == "http" and not (self.private or is_loopback(parts.hostname)):
             raise ValueError(f"url {shown!r} would show the events to everybody on the way: write https://")
         if self.kind == "webhook" and ("@" in parts.netloc or parts.fragment):
             raise ValueError(f"url {shown!r} must have neither user, password nor fragment")

@@ -68,6 +68,11 @@ class Listener:
         """Whether there are events that it has not looked at."""
         return self.position < self._feed.newest
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether it begins after the newest event there is."""
+        return self.position > self._feed.newest
+
     async def take(self) -> list[StoredEvent]:
         """What it wants of the next events. Raises LedgerUnavailable."""
         self.bell.clear()

@@ -95,7 +95,9 @@ def render(counters: Counters, writer: WriterState, destinations: Sequence[Desti
         ATTEMPTS: sorted(counters.attempts.items()),
         OPEN: [((each.name,), each.open) for each in destinations],
         DEAD: [((each.name,), each.dead) for each in destinations],
-        DISABLED: [((each.name,), int(each.health.disabled_at is not None)) for each in destinations],
+        DISABLED: [
+            ((each.name,), int(each.health.disabled_at is not None)) for each in destinations if each.is_configured
+        ],
         WAITING: [((), writer.waiting)],
         WAITING_BYTES: [((), writer.waiting_bytes)],
         BATCHES: [((), writer.batches)],

@@ -46,6 +46,7 @@ CODES: Mapping[str, str] = {
     "not_possible": "The task is in no state for this.",
     "overloaded": "More waits for the disk, or listens, than there is room for. Not acknowledged: send it again.",
     "path_too_long": "The request target is too long.",
+    "position_ahead": "No event has this position yet: the ledger was set back, or is another one.",
     "refused": "The provider said no; its own code and message are in `provider_code` and `provider_message`.",
     "shutting_down": "The receiver is stopping. Not acknowledged: send it again.",
     "task_exists": "The id was submitted before with another request.",

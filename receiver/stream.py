@@ -20,7 +20,7 @@ from receiver.ledger.base import StoredEvent
 from receiver.ledger.errors import LedgerUnavailable
 from receiver.lingering import CONNECTION
 from receiver.outbox.message import message_of
-from receiver.problems import not_acknowledged
+from receiver.problems import Problem, not_acknowledged
 from receiver.runtime import Runtime
 from submitter.blockstream import SOURCE_HEADER
 
@@ -73,6 +73,14 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": b""})
             return
         async with feed.listening(self._wish, after=self._after) as listener:
+            if listener.is_ahead:
+                raise Problem(
+                    409,
+                    "position_ahead",
+                    f"no event has the position {listener.position} yet: the ledger was set back, or is another one. "
+                    "Begin with after=0, or without a position from now on",
+                    headers={SOURCE_HEADER: self._runtime.source},
+                )
             gone = asyncio.create_task(_until_gone(receive))
             gone.add_done_callback(lambda _: listener.bell.set())
             connection = scope.get("extensions", {}).get(CONNECTION, {})

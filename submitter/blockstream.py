@@ -64,10 +64,11 @@ class BlockStream:
             async with self._http.stream(
                 "GET", f"{root}/v1/events", params=query, headers=headers, timeout=httpx.Timeout(SILENCE, connect=10)
             ) as response:
+                self._require_same_ledger(root, response.headers)
                 if response.status_code != 200:
                     await response.aread()
                     raise _Broken(trouble_in(response))
-                self._require_stream(root, response.headers)
+                _require_stream(root, response.headers)
                 reader = BlockReader()
                 async for chunk in response.aiter_bytes():
                     for block in reader.read(chunk):
@@ -77,13 +78,16 @@ class BlockStream:
         except Unreadable as unreadable:
             raise WatchError(unreadable.reason, code="unreadable") from unreadable
 
-    def _require_stream(self, root: str, headers: Mapping[str, str]) -> None:
-        if not headers.get("content-type", "").startswith("text/event-stream"):
-            raise WatchError(f"{root} does not stream: is it a hookledger receiver?", code="unreadable")
+    def _require_same_ledger(self, root: str, headers: Mapping[str, str]) -> None:
         source = headers.get(SOURCE_HEADER)
         if self._source is not None and source is not None and source != self._source:
             raise WatchError(f"{root} has another ledger now, whose events are others", code=ANOTHER_LEDGER)
         self._source = self._source or source
+
+
+def _require_stream(root: str, headers: Mapping[str, str]) -> None:
+    if not headers.get("content-type", "").startswith("text/event-stream"):
+        raise WatchError(f"{root} does not stream: is it a hookledger receiver?", code="unreadable")
 
 
 class _Broken(Exception):

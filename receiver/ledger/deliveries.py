@@ -115,10 +115,11 @@ class DeliveryPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationState:
-    """How a destination fares, and how much waits for it."""
+    """How a destination fares, and how much waits for it. What is not configured any more is told nothing."""
 
     name: str
     health: Health
+    is_configured: bool
     open: int
     dead: int
 
@@ -150,4 +151,4 @@ class Outbox(Protocol):
         """How many there are, on all pages."""
 
     async def destinations(self) -> list[DestinationState]:
-        """Every destination that was ever told anything."""
+        """Every destination that is configured, and those that were and have something open or dead."""

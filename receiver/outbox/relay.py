@@ -90,6 +90,11 @@ class Relay:
                 return await self._destination.deliver(message_of(claim.event, source=self._source))
         except TimeoutError:
             return TryAgain(reason=f"no end within {LONGEST_ATTEMPT.total_seconds():g} s")
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return TryAgain(reason="it cancelled something of its own")  # and not we: no reason to be told at once
         except Exception as error:  # noqa: BLE001 - the top of an attempt: whatever a client raises, it is tried again
             # Its words may hold the address with its password; its kind does not.
             return TryAgain(reason=f"{type(error).__module__}.{type(error).__name__}")

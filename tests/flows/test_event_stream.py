@@ -269,10 +269,20 @@ async def test_all_who_listen_while_many_write_hear_the_same(house: House) -> No
         async with hearing(house, f"?after={after}") as heard:
             return positions(await heard.events(200 - after))
 
+    await write_events(house, 100, name="before-")
     listening = [asyncio.create_task(hear_from(after)) for after in (0, 0, 10, 100)]
-    await asyncio.gather(*(write_events(house, 50, name=f"writer{number}-") for number in range(4)))
+    await asyncio.gather(*(write_events(house, 25, name=f"writer{number}-") for number in range(4)))
 
     assert [list(range(after + 1, 201)) for after in (0, 0, 10, 100)] == await asyncio.gather(*listening)
+
+
+async def test_a_position_that_no_event_has_yet_is_refused(house: House) -> None:
+    """A ledger that was set back, as by a backup: who resumes would miss events, and never know."""
+    await write_events(house, 3)
+    headers = {"accept": "text/event-stream"}
+    answers = [await house.http.get("/v1/events", params={"after": after}, headers=headers) for after in (4, 10**17)]
+
+    assert [(409, "position_ahead")] * 2 == [(each.status_code, each.json()["code"]) for each in answers]
 
 
 class Counting:

@@ -761,6 +761,9 @@ def test_config_check_finds_a_handler_that_is_none(tmp_path: Path, monkeypatch: 
         f"kafka://h:9092?password={SECRET}",
         f"nats://{SECRET}@h:1,nats://b",
         f"amqp://u:{SECRET}@h:abc/v",
+        f"amqp://u:12/{SECRET}@h/v",
+        f"kafka://u:12/{SECRET}@h:1",
+        f"kafka://u:{SECRET}@h:1,h:abc",
     ],
 )
 def test_a_brokers_url_that_makes_no_sense_is_refused_without_its_password(url: str) -> None:

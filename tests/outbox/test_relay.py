@@ -101,6 +101,19 @@ async def test_whatever_a_client_raises_is_tried_again_and_its_words_are_not_rep
     assert (DeliveryState.OPEN, 1, "builtins.LookupError") == (delivery.state, delivery.attempts, delivery.reason)
 
 
+async def test_a_destination_that_cancels_something_of_its_own_is_tried_again_in_time(ledger: SqliteLedger) -> None:
+    await has_events(ledger, 1)
+
+    def stumble(_: Message) -> Attempt:
+        raise asyncio.CancelledError
+
+    await relayed(ledger, Answers(stumble), turns=3)
+
+    [delivery] = (await ledger.deliveries(DeliveryQuery())).deliveries
+    assert (DeliveryState.OPEN, 1) == (delivery.state, delivery.attempts)
+    assert (delivery.next_at or 0) > NOW
+
+
 @pytest.mark.parametrize("reason", ["\ud800\x00\x1b[31m" + "x" * 1_000, "\udcff", "\n\r"])
 async def test_a_reason_that_no_database_takes_is_written_down_all_the_same(ledger: SqliteLedger, reason: str) -> None:
     await has_events(ledger, 2)

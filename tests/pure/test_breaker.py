@@ -130,6 +130,13 @@ def test_a_pause_that_was_asked_for_holds_all_of_it_up_and_is_bounded(asked: tim
     assert (0, 16) == (room(health, limit=16, now=NOW), room(health, limit=16, now=NOW + millis(kept)))
 
 
+def test_one_that_arrives_takes_nothing_from_a_pause_that_was_asked_for() -> None:
+    """It left before the app asked: the app means all of us."""
+    asked = after_pause(failing(1), timedelta(minutes=10), now=NOW)
+
+    assert Health(paused_until=NOW + 10 * MINUTE) == after_delivered(asked)
+
+
 def test_a_short_pause_takes_nothing_from_a_longer_one() -> None:
     health = after_pause(after_pause(Health(), timedelta(minutes=9), now=NOW), timedelta(seconds=1), now=NOW)
 

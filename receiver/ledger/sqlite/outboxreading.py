@@ -10,6 +10,7 @@ from receiver.ledger.deliveries import Delivery, DeliveryPage, DeliveryQuery, De
 from submitter.moments import Moment
 
 MAX_LIMIT = 500
+_HEALTH = ("failures", "failing_since", "paused_until", "disabled_at", "reason")
 
 
 def next_delivery_at(raw: sqlite3.Connection, destination: str) -> Moment | None:
@@ -53,7 +54,8 @@ def destinations(raw: sqlite3.Connection) -> list[DestinationState]:
     """As Outbox.destinations."""
     found = raw.execute(
         """
-        select name, failures, failing_since, paused_until, disabled_at, reason,
+        select failures, failing_since, paused_until, disabled_at, reason, name,
+               name in (select destination from subscriptions) as is_configured,
                (select count(*) from deliveries where destination = name and state = 'open') as open,
                (select count(*) from deliveries where destination = name and state = 'dead') as dead
           from destinations order by name
@@ -61,18 +63,14 @@ def destinations(raw: sqlite3.Connection) -> list[DestinationState]:
     )
     return [
         DestinationState(
-            name=name,
-            health=Health(
-                failures=failures,
-                failing_since=failing_since,
-                paused_until=paused_until,
-                disabled_at=disabled_at,
-                reason=reason,
-            ),
-            open=waiting,
-            dead=dead,
+            name=row["name"],
+            health=Health(**dict(zip(_HEALTH, row, strict=False))),
+            is_configured=bool(row["is_configured"]),
+            open=row["open"],
+            dead=row["dead"],
         )
-        for name, failures, failing_since, paused_until, disabled_at, reason, waiting, dead in found.fetchall()
+        for row in found.fetchall()
+        if row["is_configured"] or row["open"] or row["dead"]
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from typing import ClassVar, Self
 from urllib.parse import unquote, urlsplit
@@ -47,11 +48,11 @@ class Session:
                 connect_timeout=max(1, int(config.timeout.total_seconds())),
                 error_cb=hear,
             )
-        except nats.errors.NoServersError as error:
-            await client.close()
-            raise (said[-1] if said else error) from error  # why there is none: refused, unknown, untrusted
-        except BaseException:
-            await client.close()
+        except BaseException as error:
+            with contextlib.suppress(Exception):  # which would be told instead of why there is no connection
+                await client.close()
+            if isinstance(error, nats.errors.NoServersError) and said:
+                raise said[-1] from error  # why there is none: refused, unknown, untrusted
             raise
         return cls(client, config)
 
