@@ -107,6 +107,16 @@ def not_acted_on(config: Config) -> list[str]:
     ]
 
 
+def never_told(config: Config) -> list[str]:
+    """The destinations that are told nothing, by their addresses as they are written."""
+    return [
+        f"destinations.{each.name}: {urlsplit(each.url).hostname} is no public address, and so it is told nothing: "
+        "set private = true if this is meant"
+        for each in config.destinations
+        if each.kind == "webhook" and not each.private and is_private_host(urlsplit(each.url).hostname or "")
+    ]
+
+
 def _public_url_problems(config: Config) -> list[ConfigProblem]:
     remote = sorted(name for name, account in config.providers.items() if not account.is_on_loopback)
     url = config.public_url

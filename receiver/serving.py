@@ -15,7 +15,7 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 
-from receiver.boot import not_acted_on, public_url_of
+from receiver.boot import never_told, not_acted_on, public_url_of
 from receiver.boundedhttp import BoundedHttp, Limits
 from receiver.config import Config
 from receiver.problems import Problem
@@ -115,3 +115,5 @@ async def _announce(server: Server, config: Config, listener: socket.socket) -> 
     )
     for reason in not_acted_on(config):
         log.warning("config.not_acted_on", reason=reason)
+    for reason in never_told(config):
+        log.warning("destination.never_told", reason=reason)

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from pydantic import BaseModel, SecretStr
 
-from receiver.boot import not_acted_on, problems_at_boot, public_url_of, sqlite_path
+from receiver.boot import never_told, not_acted_on, problems_at_boot, public_url_of, sqlite_path
 from receiver.cli.options import ConfigOption, JsonOption, load
 from receiver.cli.output import MISUSED, out, print_json
 from receiver.config import Config
@@ -52,7 +52,7 @@ def check(
     settings = load(context, config)
     found = [*problems_at_boot(settings, os.environ), *_problems_of_destinations(settings)]
     problems = list(dict.fromkeys(found))  # an extra that is missing is met by both
-    notes = not_acted_on(settings)
+    notes = [*not_acted_on(settings), *never_told(settings)]
     if as_json:
         print_json({"ok": not problems, "problems": [str(each) for each in problems], "notes": notes})
         if problems:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from receiver.boot import not_acted_on, problems_at_boot, public_url_of, require_bootable, sqlite_path
+from receiver.boot import never_told, not_acted_on, problems_at_boot, public_url_of, require_bootable, sqlite_path
 from receiver.callback_url import mint_callback_url, token_matches
 from receiver.cli import command_line, main
 from receiver.config import Config, load_config
@@ -733,6 +733,23 @@ def test_what_is_configured_and_not_acted_on_is_said(key: str) -> None:
     notes = not_acted_on(config(PROMISED_LATER[key]))
 
     assert [key] == [note.partition(":")[0] for note in notes]
+
+
+@pytest.mark.parametrize(
+    ("url", "private", "notes"),
+    [
+        ("http://127.0.0.1:3000/hooks", False, 1),
+        ("https://10.0.0.5/hooks", False, 1),
+        ("https://app.internal/hooks", False, 1),
+        ("http://127.0.0.1:3000/hooks", True, 0),
+        ("https://app.example.com/hooks", False, 0),
+    ],
+)
+def test_an_app_that_will_be_told_nothing_is_said(url: str, private: bool, notes: int) -> None:
+    said = never_told(config({"destinations": [{"name": "app", "url": url, "private": private}]}))
+
+    assert notes == len(said)
+    assert all("private = true" in note for note in said)
 
 
 def test_of_the_defaults_nothing_needs_to_be_said() -> None:

@@ -432,6 +432,18 @@ async def test_one_that_has_moved_gets_another_chance(engine: Engine) -> None:
     assert ["processing"] == types(await claim(ledger))
 
 
+async def test_one_that_is_no_longer_configured_is_shown_as_long_as_something_waits_for_it(engine: Engine) -> None:
+    ledger = await telling(engine, subscription(APP), subscription(AUDIT))
+    await hear(ledger, callback(SUBMITTED))
+    [told] = await claim(ledger, name=AUDIT)
+    await settle(ledger, told, DELIVERED)
+
+    await ledger.subscribe([], now=NOW)
+    await hear(ledger, callback(PROCESSING))
+
+    assert [(APP, False, 1)] == [(each.name, each.is_configured, each.open) for each in await ledger.destinations()]
+
+
 async def test_a_dead_letter_is_told_anew_with_its_attempts_counted_anew(engine: Engine) -> None:
     ledger = await telling(engine)
     await hear(ledger, callback(SUBMITTED))
