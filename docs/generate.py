@@ -61,11 +61,11 @@ def states_page() -> str:
 
 def errors_page() -> str:
     """The codes."""
-    rows = "".join(f"| `{code}` | {meaning} |\n" for code, meaning in sorted(CODES.items()))
+    rows = "".join(f"| `{name}` | {code.status} | {code.meaning} |\n" for name, code in sorted(CODES.items()))
     return (
         f"# Error codes\n\n{MADE}"
         "Errors are RFC 9457 problem documents (`application/problem+json`) with `type`, `title`, `status`, `detail` "
-        f"and a `code` that stays what it is:\n\n| code | meaning |\n|---|---|\n{rows}"
+        f"and a `code` that stays what it is:\n\n| code | status | meaning |\n|---|---|---|\n{rows}"
     )
 
 

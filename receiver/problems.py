@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -27,35 +28,57 @@ from submitter.errors import FieldProblem, InvalidRequest, Refused
 
 log = structlog.get_logger("http")
 
+PROBLEM = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 
-# Every code that an error of this receiver may carry: docs/errors.md is made from it.
-CODES: Mapping[str, str] = {
-    "api_key_required": "This route needs a bearer key of `api.keys`.",
-    "bad_signature": "The callback is not signed by a holder of the account's webhook secret, or not about now.",
-    "bad_http": "The bytes are no HTTP/1.1 that is understood here. The connection ends.",
-    "cut_short": "The connection ended before the body did. Nothing was changed, and nobody was there to answer.",
-    "foreign_task": "The ids in the callback's body belong to another task of this ledger.",
-    "headers_too_large": "The headers are too many or too long.",
-    "internal": "A fault of the receiver's own; its log has the trace.",
-    "invalid_request": "Something in the request is wrong; `errors` says what, field by field.",
-    "ledger_unavailable": "The disk does not take it at the moment. Not acknowledged: send it again.",
-    "local_only": "Without `api.keys` this route answers requests of this machine only.",
-    "method_not_allowed": "The route has other methods; `Allow` lists them.",
-    "not_found": "No such route, task, provider or callback URL.",
-    "not_possible": "The task is in no state for this.",
-    "overloaded": "More waits for the disk, or listens, than there is room for. Not acknowledged: send it again.",
-    "path_too_long": "The request target is too long.",
-    "position_ahead": "No event has this position yet: the ledger was set back, or is another one.",
-    "refused": "The provider said no; its own code and message are in `provider_code` and `provider_message`.",
-    "shutting_down": "The receiver is stopping. Not acknowledged: send it again.",
-    "task_exists": "The id was submitted before with another request.",
-    "too_many_invalid": "Too many callbacks without valid token or signature came from this address. Valid ones pass.",
-    "too_many_pipelined": "More requests wait on this connection than are queued. The earlier ones were answered.",
-    "too_slow": "The head or the body of the request did not arrive in time.",
-    "too_large": "The body is longer than the configured limit.",
-    "unreadable": "The body is no report of this provider. It was kept to be looked at.",
-    "unsupported_encoding": "Bodies are taken as they are, not compressed.",
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The status that a code is always answered with, and what it means."""
+
+    status: int
+    meaning: str
+
+
+# Every code that an error of this receiver may carry: docs/errors.md and /openapi.json are made from it.
+CODES: Mapping[str, Code] = {
+    "api_key_required": Code(401, "This route needs a bearer key of `api.keys`."),
+    "bad_signature": Code(
+        401, "The callback is not signed by a holder of the account's webhook secret, or not about now."
+    ),
+    "bad_http": Code(400, "The bytes are no HTTP/1.1 that is understood here. The connection ends."),
+    "cut_short": Code(
+        400, "The connection ended before the body did. Nothing was changed, and nobody was there to answer."
+    ),
+    "foreign_task": Code(422, "The ids in the callback's body belong to another task of this ledger."),
+    "headers_too_large": Code(431, "The headers are too many or too long."),
+    "internal": Code(500, "A fault of the receiver's own; its log has the trace."),
+    "invalid_request": Code(422, "Something in the request is wrong; `errors` says what, field by field."),
+    "ledger_unavailable": Code(503, "The disk does not take it at the moment. Not acknowledged: send it again."),
+    "local_only": Code(403, "Without `api.keys` this route answers requests of this machine only."),
+    "method_not_allowed": Code(405, "The route has other methods; `Allow` lists them."),
+    "not_found": Code(404, "No such route, task, provider or callback URL."),
+    "not_possible": Code(409, "The task is in no state for this."),
+    "overloaded": Code(
+        503, "More waits for the disk, or listens, than there is room for. Not acknowledged: send it again."
+    ),
+    "path_too_long": Code(414, "The request target is too long."),
+    "position_ahead": Code(409, "No event has this position yet: the ledger was set back, or is another one."),
+    "refused": Code(
+        502, "The provider said no; its own code and message are in `provider_code` and `provider_message`."
+    ),
+    "shutting_down": Code(503, "The receiver is stopping. Not acknowledged: send it again."),
+    "task_exists": Code(409, "The id was submitted before with another request."),
+    "too_many_invalid": Code(
+        429, "Too many callbacks without valid token or signature came from this address. Valid ones pass."
+    ),
+    "too_many_pipelined": Code(
+        429, "More requests wait on this connection than are queued. The earlier ones were answered."
+    ),
+    "too_slow": Code(408, "The head or the body of the request did not arrive in time."),
+    "too_large": Code(413, "The body is longer than the configured limit."),
+    "unreadable": Code(422, "The body is no report of this provider. It was kept to be looked at."),
+    "unsupported_encoding": Code(415, "Bodies are taken as they are, not compressed."),
 }
 
 
@@ -78,9 +101,9 @@ class Problem(Exception):
         self.headers = dict(headers or {})
         self.more = more
 
-    def response(self) -> Response:
-        """The document."""
-        document = {
+    def document(self) -> dict[str, Any]:
+        """What is said."""
+        return {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
@@ -88,9 +111,10 @@ class Problem(Exception):
             "detail": self.detail,
             **self.more,
         }
-        return JSONResponse(
-            document, status_code=self.status, headers=self.headers, media_type="application/problem+json"
-        )
+
+    def response(self) -> Response:
+        """The document, as it is answered."""
+        return JSONResponse(self.document(), status_code=self.status, headers=self.headers, media_type=PROBLEM)
 
 
 def invalid(errors: Sequence[FieldProblem]) -> Problem:
