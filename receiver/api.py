@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from receiver.access import require_access
-from receiver.bodies import known_fields, read_fields, text_field
+from receiver.bodies import known_fields, read_fields, text_field, whole_number
 from receiver.eventjson import event_json
 from receiver.ledger.base import History, OpenedAs, Query
 from receiver.ledger.deliveries import Delivery
@@ -26,6 +26,8 @@ from submitter.request import read_request
 
 LONGEST_WAIT = 25.0  # seconds: most platforms' proxies cut a request at 30
 LONGEST_TICK = 25.0
+USUAL_TICK = 8.0  # where nobody says
+USUAL_PAGE = 50
 MOST_REPLAYED = 100  # a page: 16 KiB each at most, and one answer's worth of time
 
 
@@ -119,7 +121,7 @@ async def abandon_task(request: Request) -> Response:
 async def tick(request: Request) -> Response:
     """GET or POST /v1/tick: one bounded pass of the worker, for platforms that have none."""
     runtime = admitted(request)
-    seconds = min(number(request, "seconds", otherwise=8.0), LONGEST_TICK)
+    seconds = min(number(request, "seconds", otherwise=USUAL_TICK), LONGEST_TICK)
     return JSONResponse(await runtime.worker.tick(seconds))
 
 
@@ -223,7 +225,7 @@ def _query(request: Request) -> Query:
         provider=given.get("provider"),
         settled_by=settled_by,
         after=given.get("after"),
-        limit=int(number(request, "limit", otherwise=50)),
+        limit=int(number(request, "limit", otherwise=USUAL_PAGE)),
     )
 
 
@@ -243,7 +245,7 @@ def number(request: Request, name: str, *, otherwise: float) -> float:
 
 def _whole(fields: dict[str, Any], name: str, *, otherwise: int, least: int, most: int) -> int:
     """A field that is a whole number within bounds. Raises Problem 422."""
-    given = fields.get(name, otherwise)
-    if not isinstance(given, int) or isinstance(given, bool) or not least <= given <= most:
+    given = whole_number(fields.get(name, otherwise))
+    if given is None or not least <= given <= most:
         raise invalid([FieldProblem(name, f"must be a whole number from {least} to {most}")])
     return given

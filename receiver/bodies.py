@@ -68,6 +68,13 @@ def text_field(fields: dict[str, Any], name: str) -> str:
     return value
 
 
+def whole_number(value: Any) -> int | None:
+    """The number, where it is a whole one. JSON has one kind of numbers: 5.0 is 5."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def _parse(body: bytes) -> Any:
     return from_json(body, allow_inf_nan=False)
 

@@ -7,8 +7,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from receiver.api import admitted, delivery_json
-from receiver.bodies import known_fields, read_fields
+from receiver.api import USUAL_PAGE, admitted, delivery_json
+from receiver.bodies import known_fields, read_fields, whole_number
 from receiver.eventtype import EventType
 from receiver.ledger.deliveries import DeliveryQuery, DeliveryState, DestinationState
 from receiver.ledger.errors import UnknownDelivery
@@ -47,11 +47,8 @@ async def redeliver_many(request: Request) -> Response:
     )
     if not any(fields.get(name) for name in FILTERS):
         raise invalid([FieldProblem("body", f"name at least one of {', '.join(FILTERS)}: which are to be told anew?")])
-    is_dry = fields.pop("dry_run", False)
-    if not isinstance(is_dry, bool):
-        raise invalid([FieldProblem("dry_run", "must be true or false")])
-    query = _query({"limit": str(MOST_AT_ONCE)} | {name: str(value) for name, value in fields.items() if value})
-    if is_dry:
+    query = _query({"limit": str(MOST_AT_ONCE)} | _as_parameters(fields))
+    if _is_dry(fields):
         return JSONResponse({"matching": await runtime.ledger.count_deliveries(query), "redelivered": 0, "next": None})
     page = await runtime.ledger.deliveries(query)
     redelivered = await _redeliver(runtime, [each.key for each in page.deliveries])
@@ -62,6 +59,23 @@ async def list_destinations(request: Request) -> Response:
     """GET /v1/destinations: how each fares, and how much waits for it."""
     runtime = admitted(request)
     return JSONResponse({"destinations": [destination_json(each) for each in await runtime.ledger.destinations()]})
+
+
+def _as_parameters(fields: dict[str, Any]) -> dict[str, str]:
+    """The filter as query parameters would say it. Raises Problem 422."""
+    strange = [name for name in FILTERS if not isinstance(fields.get(name), str | None)]
+    if strange:
+        raise invalid([FieldProblem(name, "must be text") for name in strange])
+    given = {name: value for name, value in fields.items() if name != "dry_run" and value}
+    limit = whole_number(given.get("limit"))
+    return {name: str(value) for name, value in ({**given, "limit": limit} if limit is not None else given).items()}
+
+
+def _is_dry(fields: dict[str, Any]) -> bool:
+    is_dry = fields.get("dry_run", False)
+    if not isinstance(is_dry, bool):  # "no" and 0 would be guesses, and what is told anew is not untold
+        raise invalid([FieldProblem("dry_run", "must be true or false")])
+    return is_dry
 
 
 async def _redeliver(runtime: Runtime, keys: list[int]) -> int:
@@ -93,7 +107,7 @@ def _query(given: Any) -> DeliveryQuery:
         type=type_,
         external_task_id=given.get("external_task_id") or None,
         after=numbers["after"],
-        limit=min(numbers["limit"] or 50, MOST_AT_ONCE),
+        limit=min(numbers["limit"] or USUAL_PAGE, MOST_AT_ONCE),
     )
 
 

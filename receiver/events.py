@@ -20,6 +20,7 @@ from submitter.blockstream import SOURCE_HEADER
 from submitter.errors import FieldProblem
 
 MOST_AT_ONCE = 500
+USUAL_PAGE = 100
 MOST_SEARCHED = 10_000  # events: what one request may look through for those that it wants
 
 
@@ -32,7 +33,7 @@ async def show_events(request: Request) -> Response:
     if "as" in request.query_params:
         raise invalid([FieldProblem("as", f"is for streams: send 'Accept: {EVENT_STREAM}'")])
     after = _position("after", request.query_params.get("after")) or 0
-    limit = min(max(int(number(request, "limit", otherwise=100)), 1), MOST_AT_ONCE)
+    limit = min(max(int(number(request, "limit", otherwise=USUAL_PAGE)), 1), MOST_AT_ONCE)
     events, reached = await _page(runtime, wish, after, limit)
     listed = {"events": [event_json(event) for event in events], "next": reached}
     return JSONResponse(listed, headers={SOURCE_HEADER: runtime.source})

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from receiver.api import admitted, read_submission
-from receiver.bodies import known_fields, read_fields, text_field
+from receiver.bodies import known_fields, read_fields, text_field, whole_number
 from receiver.ledger.base import OpenedAs
 from receiver.ledger.errors import UnknownTask
 from receiver.problems import invalid
@@ -20,7 +21,18 @@ from receiver.taskjson import record_json
 from submitter.errors import FieldProblem
 from submitter.journal import FENCE_HEADER, TaskKey
 
+LONGEST_KEY = 200  # characters of an Idempotency-Key that are looked at
+LONGEST_DEFERRAL = 86_400  # seconds
+
 _STATUS = {OpenedAs.TO_SEND: 201, OpenedAs.ALREADY: 200, OpenedAs.QUEUED: 202}
+
+
+class Kind(StrEnum):
+    """What a create without a usable answer came to."""
+
+    REFUSED = "refused"
+    DEFERRED = "deferred"
+    UNANSWERED = "unanswered"
 
 
 async def open_submission(request: Request) -> Response:
@@ -31,7 +43,7 @@ async def open_submission(request: Request) -> Response:
     """
     runtime = admitted(request)
     submission = await read_submission(request, runtime)
-    opened_by = request.headers.get("idempotency-key", "")[:200] or None
+    opened_by = request.headers.get("idempotency-key", "")[:LONGEST_KEY] or None
     opened = await runtime.journal.write_down(submission, opened_by=opened_by)
     callback_url = None
     if opened.outcome is OpenedAs.TO_SEND:
@@ -47,8 +59,8 @@ async def hear_answer(request: Request) -> Response:
     """POST /v1/submissions/{id}/answer: the create's raw answer, which the receiver reads itself."""
     runtime = admitted(request)
     fields = await _fields(request, runtime, "http_status", "body_base64")
-    http_status = fields.get("http_status")
-    if not isinstance(http_status, int) or isinstance(http_status, bool) or not 100 <= http_status <= 599:
+    http_status = whole_number(fields.get("http_status"))
+    if http_status is None or not 100 <= http_status <= 599:
         raise invalid([FieldProblem("http_status", "must be an HTTP status, 100 to 599")])
     try:
         body = base64.b64decode(text_field(fields, "body_base64"), validate=True)
@@ -64,12 +76,12 @@ async def hear_refusal(request: Request) -> Response:
     fields = await _fields(request, runtime, "reason", "kind", "retry_after_seconds")
     reason = text_field(fields, "reason")
     key = await _task_key(request, runtime)
-    match fields.get("kind", "refused"):
-        case "refused":
+    match fields.get("kind", Kind.REFUSED):
+        case Kind.REFUSED:
             await runtime.journal.refuse(key, reason)
-        case "deferred":
+        case Kind.DEFERRED:
             await runtime.journal.defer(key, reason, _after(fields))
-        case "unanswered":
+        case Kind.UNANSWERED:
             await runtime.journal.unanswered(key, reason)
         case _:
             raise invalid([FieldProblem("kind", "must be refused, deferred or unanswered")])
@@ -102,6 +114,6 @@ def _after(fields: dict[str, Any]) -> timedelta | None:
     seconds = fields.get("retry_after_seconds")
     if seconds is None:
         return None
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= 86_400:
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= LONGEST_DEFERRAL:
         raise invalid([FieldProblem("retry_after_seconds", "must be a number of seconds, at most a day")])
     return timedelta(seconds=seconds)

@@ -248,6 +248,34 @@ async def test_a_query_parameter_that_makes_no_sense_is_named(house: House, path
     assert [field] == [each["field"] for each in answer.json()["errors"]]
 
 
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "body"),
+        ({"destination": 7}, "destination"),
+        ({"external_task_id": ["x"]}, "external_task_id"),
+        ({"state": "dead", "dry_run": "no"}, "dry_run"),
+        ({"state": "dead", "dry_run": None}, "dry_run"),
+        ({"state": "dead", "limit": 2.5}, "limit"),
+    ],
+)
+async def test_what_is_to_be_told_anew_is_never_guessed(house: House, body: Json, field: str) -> None:
+    answer = await house.http.post("/v1/deliveries/redeliver", json=body)
+
+    assert is_problem(answer, 422, "invalid_request")
+    assert [field] == [each["field"] for each in answer.json()["errors"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/v1/callbacks/replay", {"limit": 5.0}), ("/v1/deliveries/redeliver", {"state": "dead", "limit": 5.0})],
+)
+async def test_a_whole_number_may_be_written_with_a_point(house: House, path: str, body: Json) -> None:
+    answer = await house.http.post(path, json=body)
+
+    assert 200 == answer.status_code
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shelf(world: World, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     """Five tasks: two succeeded, one failed, one refused, one expired by hand."""
