@@ -63,6 +63,13 @@ async def ready(request: Request) -> Response:
     return JSONResponse({"ready": True})
 
 
+async def show_openapi(request: Request) -> Response:
+    """GET /openapi.json: what the routes take and answer."""
+    from receiver.openapi import page  # noqa: PLC0415 - for who asks, and not at each start
+
+    return Response(page(request.scope.get("root_path", "")), media_type="application/json")
+
+
 def _routes(runtime: Runtime) -> list[BaseRoute]:
     callback = Route("/callbacks/{provider}/{external_task_id}/{token}", CallbackEndpoint(runtime), methods=["POST"])
     routes: list[BaseRoute] = [
@@ -86,6 +93,7 @@ def _routes(runtime: Runtime) -> list[BaseRoute]:
         Route("/metrics", metrics.show_metrics, methods=["GET"]),
         Route("/livez", live, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
+        Route("/openapi.json", show_openapi, methods=["GET"]),
     ]
     prefix = urlsplit(runtime.config.public_url).path.rstrip("/")
     # A proxy may or may not take the path of public_url away: callbacks are heard either way.

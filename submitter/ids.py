@@ -8,7 +8,7 @@ import secrets
 from submitter.errors import FieldProblem, InvalidRequest
 from submitter.moments import Moment
 
-_EXTERNAL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+EXTERNAL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -24,7 +24,7 @@ def new_external_task_id(*, now: Moment) -> str:
 
 def check_external_task_id(external_task_id: str) -> str:
     """The id itself. Raises InvalidRequest unless it is 1 to 64 of `[A-Za-z0-9_-]` and not `probe`."""
-    if _EXTERNAL_ID.fullmatch(external_task_id) is None:
+    if EXTERNAL_ID.fullmatch(external_task_id) is None:
         raise InvalidRequest([FieldProblem("external_task_id", "must be 1 to 64 of the characters A-Z a-z 0-9 _ -")])
     if external_task_id == "probe":
         raise InvalidRequest([FieldProblem("external_task_id", "'probe' is reserved: choose another id")])
