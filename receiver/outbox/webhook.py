@@ -8,6 +8,7 @@ import os
 import ssl
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
@@ -48,9 +49,10 @@ class WebhookDestination(Closing):
         self._secrets = [each.get_secret_value() for each in (config.secret, *config.previous_secrets) if each]
         self._clock = clock
         self._resolving = Resolving(self._host, resolve=resolve, clock=clock)
+        self._new_client = partial(_client, self._url, config.timeout, roots)
+        self._clients = {self._new_client() for _ in range(_AT_ONCE)}
         # Who was used last is used next: the others' connections end, where few are needed.
         self._idle: asyncio.LifoQueue[httpx.AsyncClient] = asyncio.LifoQueue()
-        self._clients = [_client(self._url, config.timeout, roots) for _ in range(_AT_ONCE)]
         for client in self._clients:
             self._idle.put_nowait(client)
 
@@ -64,9 +66,7 @@ class WebhookDestination(Closing):
 
     async def aclose(self) -> None:
         """Close the kept connections."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_WITHIN.total_seconds()):
-                await asyncio.gather(*(client.aclose() for client in self._clients))
+        await asyncio.gather(*map(_closed, self._clients))
 
     async def _attempt(self, message: Message) -> Attempt:
         try:
@@ -84,8 +84,19 @@ class WebhookDestination(Closing):
             return try_again(f"cannot connect to {address}: {_why_unconnected(error)}")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return try_again(_why_broken(error))
+        except asyncio.CancelledError:
+            client = await self._in_place_of(client)
+            raise
         finally:
             self._idle.put_nowait(client)
+
+    async def _in_place_of(self, client: httpx.AsyncClient) -> httpx.AsyncClient:
+        """Another one: cancelled just before its first byte, httpcore leaves a connection in the pool for good."""
+        self._clients.discard(client)
+        another = self._new_client()
+        self._clients.add(another)
+        await _closed(client)
+        return another
 
     async def _post(self, client: httpx.AsyncClient, message: Message, address: Address) -> Attempt:
         now = self._clock()
@@ -109,6 +120,12 @@ class WebhookDestination(Closing):
                 sign(secret, message_id=message.id, sent_at=now, body=message.body) for secret in self._secrets
             )
         return headers
+
+
+async def _closed(client: httpx.AsyncClient) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_WITHIN.total_seconds()):
+            await client.aclose()
 
 
 def _url(config: DestinationConfig) -> httpx.URL:
