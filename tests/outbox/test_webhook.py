@@ -162,11 +162,6 @@ async def test_a_redirect_to_nonsense_is_tried_again(location: str) -> None:
     assert "pass" not in attempt.reason
 
 
-async def told_in_the_end(destination: WebhookDestination, message: Message) -> None:
-    while await destination.deliver(message) != Delivered():
-        pass
-
-
 @pytest.mark.parametrize(("answer", "words"), MISBEHAVING.items(), ids=lambda each: getattr(each, "__name__", ""))
 async def test_a_misbehaving_app_costs_its_time_out_at_most_and_is_told_again(answer: Answering, words: str) -> None:
     """More often than it has connections: none of them is lost to it."""
@@ -178,13 +173,13 @@ async def test_a_misbehaving_app_costs_its_time_out_at_most_and_is_told_again(an
         failed = await told_at_once(destination, [a_message(position) for position in range(40)])
         took = time.monotonic() - begun
         sink.answer = status(200)
-        async with asyncio.timeout(PATIENCE):  # on a busy machine the short time-out may strike once more
-            await asyncio.gather(*(told_in_the_end(destination, a_message(position)) for position in range(20)))
+        delivered = await told_at_once(destination, [a_message(position) for position in range(20)])
 
-    assert took < 6
+    assert took < 3
     assert {TryAgain} == {type(attempt) for attempt in failed}
     reasons = [attempt.reason for attempt in failed if isinstance(attempt, TryAgain)]
     assert any(words in reason for reason in reasons)
+    assert [Delivered()] * 20 == delivered
     assert all(len(reason) <= 300 and reason.isprintable() for reason in reasons)
     assert not [reason for reason in reasons if QUERY in reason or "v1," in reason]
 
@@ -298,7 +293,7 @@ async def test_closing_while_an_app_hangs_takes_no_time() -> None:
         attempt.cancel()
         await asyncio.gather(attempt, return_exceptions=True)
 
-    assert took < 5
+    assert took < 1.5
 
 
 @pytest.mark.parametrize("url", ["https://app.example:99999/", "https://app.example:x/", "https://app.example:0/"])

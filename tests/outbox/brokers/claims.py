@@ -17,7 +17,6 @@ from receiver.outbox.brokers import broker_for
 from receiver.outbox.destination import Attempt, Delivered, Destination, TryAgain
 from receiver.outbox.message import Message
 
-BUSY = 3.0  # seconds that a machine with other things to do may add
 TIMEOUT = 2.0
 _numbers = itertools.count(1)
 
@@ -141,7 +140,7 @@ class BrokerClaims:
         await destination.aclose()
 
         assert place.url.rpartition("@")[2] in reason_of(attempt)
-        assert TIMEOUT + BUSY > took
+        assert TIMEOUT + 0.3 > took
         assert {before.id, amid.id} == {each.id for each in await place.stored()}
 
     async def test_a_broker_that_falls_silent_is_not_waited_for(self, place: Place) -> None:
@@ -157,7 +156,7 @@ class BrokerClaims:
         await until_nothing_is_left_running()
 
         assert [True] * 10 == [isinstance(attempt, TryAgain) for attempt in attempts]
-        assert TIMEOUT + BUSY > took
+        assert TIMEOUT + 0.3 > took
 
     async def test_letting_go_of_a_broker_that_does_not_answer_is_quick(self, place: Place) -> None:
         destination = broker_for(place.config())
@@ -170,7 +169,7 @@ class BrokerClaims:
         await until_nothing_is_left_running()
         place.thaw()
 
-        assert 1.0 + BUSY > took
+        assert 1.0 > took
 
     async def test_an_attempt_that_is_cancelled_leaves_a_destination_that_delivers(self, place: Place) -> None:
         destination, news = broker_for(place.config()), message()
