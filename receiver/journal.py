@@ -105,6 +105,7 @@ class LedgerJournal:
                 request=json.dumps(fields, separators=(",", ":"), ensure_ascii=True),
                 request_digest=request_digest(submission.request.endpoint, _as_asked(fields, client)),
                 images_asked=submission.request.images_asked,
+                is_series=submission.request.is_series,
                 slots=slots,
                 slot_limit=account.slot_limit,
                 now=now,

@@ -142,6 +142,7 @@ class Task:
     client_task_id: str | None = None
     client_callback_url: str | None = None
     promised: bool = False
+    is_series: bool = False
 
     @property
     def is_settled(self) -> bool:

@@ -78,6 +78,7 @@ class Opening:
     request: str
     request_digest: bytes
     images_asked: int | None
+    is_series: bool = False
     slots: int
     slot_limit: int | None
     now: Moment

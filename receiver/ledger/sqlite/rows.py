@@ -67,6 +67,7 @@ TASK_COLUMNS = (
     "client_task_id",
     "client_callback_url",
     "promised",
+    "is_series",
 )
 # What the ledger alone keeps beside the task, and writes back with it.
 _BESIDE = ("chain", "report_count", "query_at", "send_at", "sends", "misses", "missed_since")
@@ -145,6 +146,7 @@ def task_of(row: Iterable[Any]) -> Task:
     fields["images_proven"] = bool(fields["images_proven"])
     fields["adopted"] = bool(fields["adopted"])
     fields["promised"] = bool(fields["promised"])
+    fields["is_series"] = bool(fields["is_series"])
     fields["reports"] = ReportCounts(
         applied=fields.pop("reports_applied"),
         duplicate=fields.pop("reports_duplicate"),

@@ -270,6 +270,7 @@ def _task_of_opening(opening: Opening) -> Task:
         created_at=opening.now,
         deadline_at=opening.deadline_at,
         images_asked=opening.images_asked,
+        is_series=opening.is_series,
         slots=opening.slots,
         version=1,
         tenant=opening.client.tenant,
