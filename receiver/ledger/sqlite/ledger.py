@@ -42,10 +42,11 @@ from receiver.ledger.deliveries import (
 )
 from receiver.ledger.errors import LedgerUnusable, Refusal, Unwritable
 from receiver.ledger.migrate import migrate_sqlite
-from receiver.ledger.sqlite import claiming, outbox, replaying, sending, unreadable
+from receiver.ledger.sqlite import claiming, outbox, pictures, replaying, sending, unreadable
 from receiver.ledger.sqlite.connection import connect_reader, connect_writer, in_thread
 from receiver.ledger.sqlite.hearing import Hear
 from receiver.ledger.sqlite.lock import LedgerLock
+from receiver.ledger.sqlite.opening import open_task, promise
 from receiver.ledger.sqlite.reader import SqliteReader
 from receiver.ledger.sqlite.writer import Single, Writer
 from receiver.lifecycle import HELD_FOR
@@ -145,10 +146,11 @@ class SqliteLedger:
 
     async def open_task(self, opening: Opening) -> Opened:
         """As Ledger.open_task."""
-        size = sum(map(len, opening.inline.values()))
-        if opening.inline:
-            await self._write(lambda raw: sending.keep_inline(raw, opening.external_task_id, opening.inline), size=size)
-        return await self._write(lambda raw: sending.open_task(raw, opening), size=len(opening.request))
+        name, inline = opening.external_task_id, opening.inline
+        if inline:
+            size = sum(map(len, inline.values()))
+            await self._write(lambda raw: pictures.keep_inline(raw, name, inline), size=size)
+        return await self._write(lambda raw: open_task(raw, opening), size=len(opening.request))
 
     async def apply(self, batch: Sequence[Heard], judge: Judge) -> list[Decision | Refusal]:
         """As Ledger.apply."""
@@ -159,7 +161,7 @@ class SqliteLedger:
 
     async def promise(self, external_task_id: str) -> Task:
         """As Ledger.promise."""
-        return await self._write(lambda raw: sending.promise(raw, external_task_id))
+        return await self._write(lambda raw: promise(raw, external_task_id))
 
     async def refuse(self, external_task_id: str, reason: str, *, fence: int | None, now: Moment) -> Task:
         """As Ledger.refuse."""
@@ -321,7 +323,7 @@ class SqliteLedger:
 
 def _tidy(raw: sqlite3.Connection, *, now: Moment) -> None:
     """What a process that ended midway left behind."""
-    sending.sweep_pictures(raw)
+    pictures.sweep_pictures(raw)
     outbox.release_leases(raw, now=now)
 
 

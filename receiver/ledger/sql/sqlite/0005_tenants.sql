@@ -32,3 +32,18 @@ create table keys (
     check ((kind = 'pair') = (access_key is not null)),
     check ((kind = 'bearer') = (digest is not null))
 ) strict, without rowid;
+
+-- How far each tenant was served at an account, in slots (receiver/fairness.py); who is not here lags behind nobody.
+create table turns (
+    provider text    not null,
+    tenant   text    not null,
+    start    integer not null,  -- where its latest task began
+    finish   integer not null,  -- and where it ended
+    primary key (provider, tenant)
+) strict, without rowid;
+
+create index tasks_by_turn on tasks (provider, tenant, send_at) where send_at is not null;
+
+-- What has left (`send_at` is null) is found beside however many wait.
+drop index tasks_running;
+create index tasks_running on tasks (provider, send_at) where settled_at is null;
