@@ -62,7 +62,7 @@ def in_turn(raw: sqlite3.Connection, provider: str, lane: Lane, *, now: Moment, 
     A task that is larger than what is free ends it: those behind it wait too, or it would wait for ever.
     """
     room = None if lane.slot_limit is None else lane.slot_limit - _slots_taken(raw, provider, now)
-    if limit <= 0 or room == 0 or paused_until(raw, provider) > now:
+    if limit <= 0 or (room is not None and room <= 0) or paused_until(raw, provider) > now:
         return
     served = before = _served(raw, provider)
     heads = _heads(raw, provider, now)
