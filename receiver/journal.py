@@ -60,8 +60,9 @@ class LedgerJournal:
         secret: str,
         plan: QueryPlan,
         clock: Callable[[], Moment],
-        on_queued: Callable[[], None] = lambda: None,
+        on_work: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_work` is called where there may be something to send: it was queued, or a slot is free."""
         self._ledger = ledger
         self._ingest = ingest
         self._accounts = accounts
@@ -69,7 +70,7 @@ class LedgerJournal:
         self._secret = secret
         self._plan = plan
         self._clock = clock
-        self._on_queued = on_queued
+        self._on_work = on_work
 
     def callback_url(self, provider: str, external_task_id: str) -> str:
         """The URL at which this task may be reported about. A secret: it goes to the provider alone."""
@@ -117,7 +118,7 @@ class LedgerJournal:
             )
         )
         if opened.outcome is OpenedAs.QUEUED:
-            self._on_queued()
+            self._on_work()
         return opened
 
     async def take_up(self, unsent: Unsent) -> Submission:
@@ -153,6 +154,7 @@ class LedgerJournal:
     async def refuse(self, task: TaskKey, reason: str) -> None:
         """As Journal.refuse."""
         await self._ledger.refuse(task.external_task_id, _told(reason), fence=task.fence, now=self._clock())
+        self._on_work()
         log.info("task.refused", task=task.external_task_id, provider=task.provider)
 
     async def defer(self, task: TaskKey, reason: str, after: timedelta | None) -> None:
@@ -165,7 +167,7 @@ class LedgerJournal:
         if after is not None:
             await self._pause(task.provider, now + millis(after), reason)
         await self._ledger.defer(task.external_task_id, _told(reason), fence=task.fence, send_at=send_at)
-        self._on_queued()
+        self._on_work()
         log.info("task.deferred", task=task.external_task_id, provider=task.provider)
 
     async def unanswered(self, task: TaskKey, reason: str) -> None:

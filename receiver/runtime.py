@@ -86,7 +86,7 @@ class Runtime:
             secret=callback_secrets[0],
             plan=plan,
             clock=clock,
-            on_queued=self.wake_worker,
+            on_work=self.wake_worker,
         )
         self.replay = Replay(ledger, self.ingest, accounts_of(config.providers), clock=clock)
         self.submitter = Submitter(config.providers, journal=self.journal, watch=self.watch, clock=clock)
@@ -101,10 +101,8 @@ class Runtime:
             )
             for name, client in self.submitter.clients.items()
         }
-        self._senders = {
-            name: Sender(ledger, self.journal, self.submitter, provider=name, slot_limit=account.slots)
-            for name, account in config.providers.items()
-        }
+        self._sending = InFlight()
+        self._senders = {name: self._sender(name) for name in config.providers}
         self._destinations = destinations
         self._telling = InFlight()
         self._relays = [self._relay(each) for each in destinations]
@@ -112,7 +110,8 @@ class Runtime:
         self.worker = Worker(
             [*self._senders.values(), *questions.values(), Deadlines(ledger, judge), *self._relays],
             clock=clock,
-            in_flight=self._telling,
+            sending=self._sending,
+            telling=self._telling,
         )
         self._working: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -180,6 +179,7 @@ class Runtime:
         self.begin_stopping()
         if self._working is not None:
             await self._working
+        await self._sending.drain()
         await self.submitter.aclose()
         await self._telling.end(within=TELLING_ENDS_WITHIN)
         await asyncio.gather(*(each.destination.aclose() for each in self._destinations))
@@ -194,6 +194,19 @@ class Runtime:
             self.feed.wake()
             if self._relays:
                 self.worker.wake(*self._relays)
+
+    def _sender(self, provider: str) -> Sender:
+        sender = Sender(
+            self.ledger,
+            self.journal,
+            self.submitter,
+            provider=provider,
+            slot_limit=self.config.providers[provider].slots,
+            clock=self.clock,
+            in_flight=self._sending,
+            on_room=lambda: self.worker.wake(sender),
+        )
+        return sender
 
     def _relay(self, opened: OpenDestination) -> Relay:
         relay = Relay(

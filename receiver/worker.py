@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from receiver.ledger.errors import LedgerError
-from submitter.inflight import InFlight
+from submitter.inflight import InFlight, wait_for_one
 from submitter.moments import Moment
 
 log = structlog.get_logger("worker")
@@ -35,10 +35,13 @@ class Duty(Protocol):
 class Worker:
     """Runs its duties side by side until it is told to stop: one that hangs delays no other."""
 
-    def __init__(self, duties: Sequence[Duty], *, clock: Callable[[], Moment], in_flight: InFlight) -> None:
-        """`in_flight` is what duties begin and do not wait for: a tick does."""
+    def __init__(
+        self, duties: Sequence[Duty], *, clock: Callable[[], Moment], sending: InFlight, telling: InFlight
+    ) -> None:
+        """`sending` and `telling` are what duties begin and do not wait for: a tick does."""
         self._duties = duties
-        self._in_flight = in_flight
+        self._sending = sending
+        self._telling = telling
         self._clock = clock
         self._bells = {duty: asyncio.Event() for duty in duties}
         self._is_stopping = False
@@ -64,7 +67,8 @@ class Worker:
     async def tick(self, seconds: float) -> dict[str, int]:
         """Turns of every duty until nothing is left to do, or the seconds are up: for platforms without a worker.
 
-        What a duty has begun is waited for. Where no worker goes on with it, it is cut short in the end.
+        What a duty has begun is waited for. Where no worker goes on with it, telling is cut short in the end; a
+        create never is, and ends by its account's time-out.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
@@ -76,11 +80,12 @@ class Worker:
                 for name, count in counts.items():
                     done[name] += count
             is_idle = not any(any(counts.values()) for counts in turns)
-            if loop.time() >= until or (is_idle and (self._is_running or not self._in_flight)):
+            is_under_way = self._sending or self._telling
+            if loop.time() >= until or (is_idle and (self._is_running or not is_under_way)):
                 break
-            await self._in_flight.wait_for_one(within=timedelta(seconds=until - loop.time()))
+            await wait_for_one(self._sending, self._telling, within=timedelta(seconds=until - loop.time()))
         if not self._is_running:
-            await self._in_flight.end(within=GRACE)
+            await asyncio.gather(self._telling.end(within=GRACE), self._sending.settle())
         return done
 
     async def _lane(self, duty: Duty, bell: asyncio.Event) -> None:

@@ -36,10 +36,10 @@ class InFlight:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def wait_for_one(self, *, within: timedelta) -> None:
-        """Until one piece of it is done, or the time is up."""
+    async def settle(self) -> None:
+        """Wait for what is under way at this moment, and not for what begins meanwhile."""
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=within.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(self._tasks)
 
     async def end(self, *, within: timedelta) -> None:
         """Wait for all of it for so long, and cancel what is left: it says itself what became of it.
@@ -57,3 +57,10 @@ class InFlight:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # a caller that hung up does not ask for it: what happened is written down
+
+
+async def wait_for_one(*works: InFlight, within: timedelta) -> None:
+    """Until one piece of any of these is done, or the time is up."""
+    tasks = {task for work in works for task in work._tasks}  # noqa: SLF001 - its own module
+    if tasks:
+        await asyncio.wait(tasks, timeout=within.total_seconds(), return_when=asyncio.FIRST_COMPLETED)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from submitter.inflight import InFlight
+from submitter.inflight import InFlight, wait_for_one
 
 SOON = timedelta(milliseconds=20)
 
@@ -63,12 +63,27 @@ async def test_what_will_not_be_cancelled_holds_up_no_end() -> None:
 
 
 async def test_one_of_many_that_is_done_is_enough() -> None:
-    in_flight = InFlight()
+    in_flight, other = InFlight(), InFlight()
     slow = in_flight.begin(asyncio.sleep(60))
-    in_flight.begin(asyncio.sleep(0))
+    other.begin(asyncio.sleep(0))
 
-    await asyncio.wait_for(in_flight.wait_for_one(within=timedelta(seconds=30)), 2)
+    await asyncio.wait_for(wait_for_one(in_flight, other, within=timedelta(seconds=30)), 2)
+
+    assert (1, 0) == (len(in_flight), len(other))
+    slow.cancel()
+    await in_flight.drain()
+
+
+async def test_what_begins_meanwhile_is_not_waited_for() -> None:
+    in_flight, first, later = InFlight(), asyncio.Event(), asyncio.Event()
+    in_flight.begin(first.wait())
+    waiting = asyncio.create_task(in_flight.settle())
+    await asyncio.sleep(0)
+
+    in_flight.begin(later.wait())
+    first.set()
+    await asyncio.wait_for(waiting, 2)
 
     assert 1 == len(in_flight)
-    slow.cancel()
+    later.set()
     await in_flight.drain()
