@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from receiver.gateway.account import Account, Asker
 from receiver.gateway.dialect import JSON, NO_SUCH_METHOD, NO_SUCH_RESOURCE, Answer
-from receiver.gateway.paths import READING
 from receiver.ledger.base import Ledger
 
 # Of a client's headers these go on: no credentials, no cookies, nothing of one connection or of proxies between.
@@ -34,14 +33,13 @@ def may_pass(account: Account, asker: Asker) -> bool:
 
 
 async def names_task_of_ours(ledger: Ledger, accounts: Iterable[Account], account: Account, asker: Asker) -> bool:
-    """Whether any part of the path is an id of this ledger's, at whatever account that asks the same provider.
+    """Whether the path or the query names a task of this ledger, at whatever account of the same provider.
 
     Such a task is its owner's to ask about, and it is asked about here.
     """
     alike = [each.name for each in accounts if each.origin == account.origin]
-    parts = {unquote(part) for part in asker.path.split("/") if part}
     for name in alike:
-        for part in parts:
+        for part in _words_in(asker):
             if await ledger.look(name, part, tenant=asker.access.owner):
                 return True
     return False
@@ -49,6 +47,12 @@ async def names_task_of_ours(ledger: Ledger, accounts: Iterable[Account], accoun
 
 def refuse(account: Account, asker: Asker) -> Answer:
     """What this kind of provider says of a path or a method that it does not have."""
-    is_known = account.paths.asked("GET", asker.path) is not None or account.paths.is_own(asker.path)
-    is_method = is_known and asker.method not in READING
-    return account.refuses(NO_SUCH_METHOD if is_method else NO_SUCH_RESOURCE)
+    is_path = account.paths.asked("GET", asker.path) is not None
+    return account.refuses(NO_SUCH_METHOD if is_path else NO_SUCH_RESOURCE)
+
+
+def _words_in(asker: Asker) -> set[str]:
+    """Whatever may be an id: parts of the path, and values of the query, which may be lists of them."""
+    parts = {unquote(part) for part in asker.path.split("/")}
+    values = {value for _, listed in parse_qsl(asker.query) for value in listed.split(",")}
+    return {part for part in parts | values if part}
