@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from receiver.openapi.answers import answer_schemas
 from receiver.openapi.bodies import body_schemas
+from receiver.openapi.gateway import GatewayOperation, gateway_operations, gateway_schemas
 from receiver.openapi.operation import Operation, problem_schema, refusals_of
 from receiver.openapi.plain import plain_operations
 from receiver.openapi.shapes import Json
@@ -21,6 +22,7 @@ TAGS = {
     "submissions": "The journal over HTTP, for submitters that are elsewhere.",
     "events": "What happened, in the order of its commits.",
     "deliveries": "What was told to whom, what was not, and telling it anew.",
+    "gateway": "The providers' own wire, served from the ledger.",
     "callbacks": "What providers say.",
     "worker": "For platforms that have none.",
     "health": "For machines that watch.",
@@ -29,7 +31,8 @@ TAGS = {
 _INTRODUCTION = """\
 Submit an image task to a Kling-compatible gateway, and never poll for it.
 
-Every error is a problem document (RFC 9457) with a stable `code`. A GET route answers HEAD, too. Another method is \
+Every error is a problem document (RFC 9457) with a stable `code`; those of `/gateway` have its provider's shape. \
+A GET route answers HEAD, too. Another method is \
 answered 405 `method_not_allowed`, with `Allow`; a path that is none, 404 `not_found`. A `limit` beyond its most and a \
 time to wait beyond its longest are read as that."""
 
@@ -59,16 +62,21 @@ def document(root: str) -> Json:
         "servers": [{"url": root or "/"}],
         "security": [{"bearer": []}, {}],
         "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
-        "paths": _paths(operations),
+        "paths": _paths([*operations, *gateway_operations()]),
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": _KEY}},
             "responses": refusals_of(operations),
-            "schemas": dict(sorted({**answer_schemas(), **body_schemas(), "Problem": problem_schema()}.items())),
+            "schemas": _schemas(),
         },
     }
 
 
-def _paths(operations: Sequence[Operation]) -> dict[str, Json]:
+def _schemas() -> dict[str, Json]:
+    taken = body_schemas()
+    return dict(sorted({**answer_schemas(), **taken, **gateway_schemas(taken), "Problem": problem_schema()}.items()))
+
+
+def _paths(operations: Sequence[Operation | GatewayOperation]) -> dict[str, Json]:
     paths: dict[str, Json] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method] = operation.written()

@@ -18,6 +18,7 @@ from receiver.stream import Form, block
 from receiver.task import Record, ReportCounts, SettledBy, Source, Task, TaskImage, TaskState, Verdict
 from receiver.taskjson import record_json, snapshot
 from receiver.values import replace
+from receiver.wiretask import wire_task
 from submitter.errors import FieldProblem, Refused
 from submitter.providers.base import Trust
 from submitter.report import ReportedStatus
@@ -56,6 +57,7 @@ _TASK = replace(
     reports=ReportCounts(applied=3, duplicate=1),
     settled_at=SETTLED,
 )
+_TOLD = replace(_SUBMITTED, client_task_id="order-7")
 _EVENT = StoredEvent(
     position=7,
     id=f"{ID}.3",
@@ -173,3 +175,8 @@ def callback() -> Json:
 
 def _shown(task: Task) -> Json:
     return record_json(Record(task=task, request=json.dumps(REQUEST)))
+
+
+def wire() -> Json:
+    """A task as a gateway's client is shown it."""
+    return wire_task(_TOLD).as_json()
