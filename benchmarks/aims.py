@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.bare import LOOP
+from benchmarks.bare import CONSTANT, LOOP
 from benchmarks.competitors import EACH, NOOP, SHARED
 from benchmarks.ingest import DURABLE, NEWEST_OF_FEW, NEWEST_OF_MANY
 from benchmarks.plan import JUDGED_AT
@@ -34,6 +34,9 @@ def judged(results: Mapping[str, Any]) -> list[dict[str, Any]]:
         "backlog": _of_backlog,
         "waking": _of_waking,
         "listeners": _of_listeners,
+        "queries": _of_queries,
+        "creates": _of_creates,
+        "burst": _of_burst,
     }
     return [asdict(aim) for section, judge in judges.items() if section in results for aim in judge(results[section])]
 
@@ -108,3 +111,32 @@ def _of_listeners(rows: Sequence[Mapping[str, Any]]) -> list[Aim]:
     [durable] = [row for row in rows if row["endpoint"] == DURABLE]
     cost = durable["cost_mib"]["rss"]
     return [Aim(f"{durable['listeners']:,} idle listeners under 100 MiB", f"{cost:.1f} MiB", cost < 100)]
+
+
+def _of_queries(queries: Mapping[str, Any]) -> list[Aim]:
+    closed = {row["endpoint"]: row for row in queries["closed"]}
+    [p50] = [row["p50_ms"] for row in queries["open"] if row["endpoint"] == DURABLE]
+    rate = closed[DURABLE]["per_second"] / closed[CONSTANT]["per_second"]
+    p99 = closed[DURABLE]["p99_ms"] / closed[CONSTANT]["p99_ms"]
+    failed = closed[DURABLE]["failed"]
+    return [
+        Aim(f"queries at least 0.5 of a constant body, {queries['connections']} clients", f"{rate:.2f}", rate >= 0.5),
+        Aim("p99 within 5 x the constant's", f"{p99:.1f} x", p99 <= 5),
+        Aim(f"p50 under 3 ms, {queries['per_second']} queries a second", f"{p50:.2f} ms", p50 < 3),
+        Aim("no query fails", str(failed), failed == 0),
+    ]
+
+
+def _of_creates(creates: Mapping[str, Any]) -> list[Aim]:
+    added = creates["added_p50_ms"]
+    return [Aim("the gateway adds less than 10 ms to a create, p50", f"{added:.1f} ms", added < 10)]
+
+
+def _of_burst(burst: Mapping[str, Any]) -> list[Aim]:
+    said = f"{burst['submits']:,} submits at once, {burst['slots']} slots"
+    wrong = {"refused": burst["refused"], "sent twice": burst["sent_twice"], "never sent": burst["never_sent"]}
+    ahead = burst["furthest_ahead"]
+    return [
+        *(Aim(f"{said}: none {what}", str(count), count == 0) for what, count in wrong.items()),
+        Aim("no tenant more than a task ahead of another that waits", str(ahead), ahead <= 1),
+    ]

@@ -1,8 +1,9 @@
-"""What telling is compared with, each a process of its own: `python -m benchmarks.bare forward|loop|idle …`.
+"""What telling and asking are compared with, each a process of its own: `python -m benchmarks.bare NAME …`.
 
 `forward` is an endpoint that signs each callback and posts it on with httpx, and keeps nothing. `loop` posts so many
 bodies by httpx, so many at once, and does nothing else. `idle` is a server-sent stream of Starlette's that never has
-anything to say. The servers run under the very settings that `serve` has.
+anything to say. `constant` says the same to whoever asks about a task. The servers run under the very settings that
+`serve` has.
 """
 
 from __future__ import annotations
@@ -28,7 +29,13 @@ from receiver.outbox.relay import AT_ONCE
 from receiver.serving import Server, bind
 from submitter.signatures import sign
 
-FORWARD, LOOP, IDLE = "forward", "loop", "idle"
+FORWARD, LOOP, IDLE, CONSTANT = "forward", "loop", "idle", "constant"
+_NUMBERS = {
+    FORWARD: ["port", "sink"],
+    LOOP: ["sink", "count", "body_bytes"],
+    IDLE: ["port"],
+    CONSTANT: ["port", "body_bytes"],
+}
 HEARTBEAT = 15.0  # seconds, as the receiver's
 TIMEOUT = 60.0
 
@@ -81,6 +88,17 @@ class Idle:
                     await self.is_stopping.wait()
 
 
+class Constant:
+    """The same answer for everybody."""
+
+    def __init__(self, body_bytes: int) -> None:
+        self._body = json.dumps({"data": "x" * (body_bytes - len('{"data": ""}'))}).encode()
+
+    async def answer(self, _: Request) -> Response:
+        """200, and the body."""
+        return Response(self._body, media_type="application/json")
+
+
 def _client() -> httpx.AsyncClient:
     """With the pool that a destination has."""
     limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
@@ -107,11 +125,15 @@ async def _idle(port: int) -> None:
     await _serve(Route("/v1/events", idle.stream), port, begin_stopping=idle.is_stopping.set)
 
 
+async def _constant(port: int, body_bytes: int) -> None:
+    await _serve(Route("/gateway/{provider}/v1/images/{endpoint}/{task_id}", Constant(body_bytes).answer), port)
+
+
 def main() -> None:
     """One of them."""
     parser = argparse.ArgumentParser()
     named = parser.add_subparsers(dest="name", required=True)
-    for name, numbers in {FORWARD: ["port", "sink"], LOOP: ["sink", "count", "body_bytes"], IDLE: ["port"]}.items():
+    for name, numbers in _NUMBERS.items():
         added = named.add_parser(name)
         for number in numbers:
             added.add_argument(number, type=int)
@@ -121,6 +143,8 @@ def main() -> None:
             uvloop.run(_forward(chosen.port, chosen.sink))
         case "loop":
             uvloop.run(loop(chosen.sink, count=chosen.count, body_bytes=chosen.body_bytes))
+        case "constant":
+            uvloop.run(_constant(chosen.port, chosen.body_bytes))
         case _:
             uvloop.run(_idle(chosen.port))
 

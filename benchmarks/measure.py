@@ -12,10 +12,13 @@ from typing import Any
 from benchmarks import ingest, machine
 from benchmarks.aims import judged
 from benchmarks.backlog import measure_backlog
+from benchmarks.burst import measure_burst
 from benchmarks.cache import KeptLedger, kept_ledger
+from benchmarks.creates import measure_creates
 from benchmarks.ingest import Prepared, Say
 from benchmarks.listeners import measure_listeners
 from benchmarks.plan import Plan
+from benchmarks.queries import measure_queries
 from benchmarks.resources import measure_memory, measure_starts
 from benchmarks.telling import measure_telling
 from benchmarks.waking import measure_waking
@@ -43,6 +46,9 @@ def measure(plan: Plan, *, say: Say) -> dict[str, Any]:
             "backlog": lambda: measure_backlog(plan, prepared, folder, say),
             "waking": lambda: measure_waking(plan, prepared, folder, say),
             "listeners": lambda: measure_listeners(plan, prepared, folder, say),
+            "queries": lambda: measure_queries(plan, prepared, folder, say),
+            "creates": lambda: measure_creates(plan, prepared, folder, say),
+            "burst": lambda: measure_burst(plan, folder, say),
             "sizes": lambda: ingest.compare_sizes(plan, few, _many(plan, prepared, say), prepared, folder, say),
         }
         results |= {section: measuring[section]() for section in plan.sections}

@@ -7,8 +7,22 @@ from pathlib import Path
 
 from benchmarks.load import Generator
 
-SECTIONS = ("starts", "servers", "duplicates", "memory", "telling", "backlog", "waking", "listeners", "sizes")
+SECTIONS = (
+    "starts",
+    "servers",
+    "duplicates",
+    "memory",
+    "telling",
+    "backlog",
+    "waking",
+    "listeners",
+    "queries",
+    "creates",
+    "burst",
+    "sizes",
+)
 JUDGED_AT = 64  # connections: what the aims speak of
+QUERIED_AT = 100  # connections: what the aim of queries speaks of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +52,12 @@ class Plan:
     waiters: int = 500
     listeners: int = 1_000
     idle_seconds: float = 15.0  # of the listeners: long enough for one heartbeat to each
+    queries_per_second: int = 500
+    creates_per_second: int = 20
+    open_seconds: float = 10.0  # of these
+    burst: int = 1_000  # submits
+    burst_slots: int = 5
+    burst_task_seconds: float = 0.05  # that a task holds its slot
 
 
 def glance(generator: Generator, cache: Path) -> Plan:
@@ -63,4 +83,6 @@ def glance(generator: Generator, cache: Path) -> Plan:
         waiters=50,
         listeners=50,
         idle_seconds=1.0,
+        open_seconds=1.0,
+        burst=60,
     )

@@ -11,14 +11,16 @@ from rich.table import Table
 
 from benchmarks.aims import judged
 from benchmarks.backlog import BESIDE
-from benchmarks.bare import FORWARD, IDLE, LOOP
+from benchmarks.bare import CONSTANT, FORWARD, IDLE, LOOP
 from benchmarks.competitors import EACH, NOOP, SHARED
+from benchmarks.creates import STRAIGHT, THROUGH
 from benchmarks.ingest import DURABLE
 
 END = "<!-- end of results -->"
 PLACES: Mapping[str, tuple[str, ...]] = {
     "callbacks": ("starts", "servers", "duplicates", "memory", "sizes"),
     "telling": ("telling", "backlog", "waking", "listeners"),
+    "the gateway": ("queries", "creates", "burst"),
 }
 """What stands together on the page, and is written anew where all of it was measured."""
 _RATES = ("per second", "range", "p50 ms", "p99 ms", "failed")
@@ -30,6 +32,8 @@ _SPOKEN = {
     FORWARD: "signed and posted on, nothing kept",
     IDLE: "Starlette's own, with nothing to say",
 }
+_ASKED = {CONSTANT: "a constant body", DURABLE: "**the gateway, from the ledger**"}
+_SENT = {STRAIGHT: "straight to the provider", THROUGH: "**through the gateway**"}
 _MEANWHILE = ("before", "meanwhile")
 _DRAINED = {LOOP: "a bare httpx loop", DURABLE: "**the backlog**", BESIDE: "the backlog, beside callbacks"}
 
@@ -114,6 +118,9 @@ def _sheets(results: Mapping[str, Any]) -> Iterator[Sheet]:
         "backlog": _backlog,
         "waking": _waking,
         "listeners": _listeners,
+        "queries": _queries,
+        "creates": _creates,
+        "burst": _burst,
     }
     return (make(results[section]) for section, make in made.items() if section in results)
 
@@ -247,4 +254,50 @@ def _listeners(rows: Sequence[Mapping[str, Any]]) -> Sheet:
             ]
             for row in rows
         ],
+    )
+
+
+def _queries(queries: Mapping[str, Any]) -> Sheet:
+    closed, steady = ({row["endpoint"]: row for row in queries[load]} for load in ("closed", "open"))
+    rate = queries["per_second"]
+    return Sheet(
+        f"queries at {queries['connections']} clients, and at {rate} a second; {queries['body_bytes']} bytes",
+        ["answered by", *_RATES, "of the constant", f"p50 ms at {rate}/s", "p99 ms", "slowest ms"],
+        [
+            [
+                spoken,
+                *_rates(closed[name]),
+                f"{closed[name]['per_second'] / closed[CONSTANT]['per_second']:.2f}",
+                *(f"{steady[name][span]:.2f}" for span in ("p50_ms", "p99_ms", "slowest_ms")),
+            ]
+            for name, spoken in _ASKED.items()
+        ],
+    )
+
+
+def _creates(creates: Mapping[str, Any]) -> Sheet:
+    spans = ("p50_ms", "p99_ms", "slowest_ms")
+    return Sheet(
+        f"creates, {creates['per_second']} a second, ms",
+        ["sent", "p50", "p99", "slowest"],
+        [[_SENT[row["endpoint"]], *(f"{row[span]:.2f}" for span in spans)] for row in creates["rows"]],
+    )
+
+
+def _burst(burst: Mapping[str, Any]) -> Sheet:
+    facts = {
+        "tenants": ", ".join(f"{name} {count}" for name, count in burst["tenants"].items()),
+        "all submits answered, s": burst["submitted_seconds"],
+        "all done, s": burst["seconds"],
+        "the provider's own time, s": burst["at_least_seconds"],
+        "creates refused": burst["refused"],
+        "sent twice": burst["sent_twice"],
+        "never sent": burst["never_sent"],
+        "furthest one tenant was ahead of another, tasks": burst["furthest_ahead"],
+        "Jain's index of what each got while all waited": burst["jain"],
+    }
+    return Sheet(
+        f"{burst['submits']:,} submits at once before {burst['slots']} slots",
+        ["what", "figure"],
+        [[what, str(figure)] for what, figure in facts.items()],
     )

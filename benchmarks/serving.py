@@ -19,7 +19,9 @@ from benchmarks.callbacks import PROVIDER, SECRET
 ROOT = Path(__file__).parents[1]
 PATIENCE = 60.0  # seconds for a start or an end
 GLANCE = 0.001
+NOWHERE = "http://127.0.0.1:9/kling"  # the discard port: a provider that nobody asks
 SIGNED_WITH = "whsec_dGhlIGJlbmNobWFyaydzIG93biBzZWNyZXQ="
+_ACCOUNT = f"HOOKLEDGER_PROVIDERS__{PROVIDER.upper()}__"
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 
 
@@ -54,18 +56,25 @@ class App:
 
 
 @contextlib.contextmanager
-def durable(ledger: Path, *apps: App) -> Iterator[Served]:
+def durable(ledger: Path, *apps: App, provider: str = NOWHERE) -> Iterator[Served]:
     """`serve` with its default settings, telling these apps, logging at info to a file beside the ledger."""
     config = ledger.with_suffix(".toml")
     config.write_text("".join(app.table for app in apps))
-    settings = {
-        "HOOKLEDGER_CONFIG": str(config),
-        "HOOKLEDGER_LEDGER__URL": f"sqlite:///{ledger}",
-        "HOOKLEDGER_CALLBACKS__SECRETS": SECRET,
-        f"HOOKLEDGER_PROVIDERS__{PROVIDER.upper()}__BASE_URL": "http://127.0.0.1:9/kling",
-    }
-    port = free_port()
+    port, settings = free_port(), _settings(ledger, provider) | {"HOOKLEDGER_CONFIG": str(config)}
     command = ["-m", "receiver", "serve", "--port", str(port)]
+    with served(command, port=port, folder=ledger.parent, settings=settings) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def bursting(ledger: Path, provider: str, slots: int) -> Iterator[Served]:
+    """The same with a cap of slots, and the route of benchmarks.bursting."""
+    port = free_port()
+    settings = _settings(ledger, provider) | {
+        "HOOKLEDGER_SERVER__PORT": str(port),
+        f"{_ACCOUNT}SLOTS": str(slots),
+    }
+    command = ["-m", "benchmarks.bursting"]
     with served(command, port=port, folder=ledger.parent, settings=settings) as server:
         yield server
 
@@ -89,8 +98,20 @@ def competitor(name: str, database: Path) -> Iterator[Served]:
 
 
 @contextlib.contextmanager
-def served(command: Sequence[str], *, port: int, folder: Path, settings: Mapping[str, str]) -> Iterator[Served]:
-    """Start it in this folder, wait until it is ready, and end it. Raises RuntimeError where that fails."""
+def sandbox(folder: Path, *options: str) -> Iterator[Served]:
+    """The providers, pretended."""
+    port, own = free_port(), folder / "sandbox"
+    own.mkdir(exist_ok=True)
+    command = ["-m", "receiver", "sandbox", "--port", str(port), *options]
+    with served(command, port=port, folder=own, settings={}, asked="/") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def served(
+    command: Sequence[str], *, port: int, folder: Path, settings: Mapping[str, str], asked: str = "/readyz"
+) -> Iterator[Served]:
+    """Start it in this folder, wait until `asked` is answered 200, and end it. Raises RuntimeError where that fails."""
     log = folder / "server.log"
     with log.open("wb") as written:
         began = time.perf_counter()
@@ -103,7 +124,7 @@ def served(command: Sequence[str], *, port: int, folder: Path, settings: Mapping
             stdin=subprocess.DEVNULL,
         )
         try:
-            _wait_until_ready(process, port, log)
+            _wait_until_ready(process, port, log, asked)
             yield Served(process, port, time.perf_counter() - began)
         finally:
             process.terminate()
@@ -126,22 +147,30 @@ def free_port() -> int:
         return port
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _settings(ledger: Path, provider: str) -> dict[str, str]:
+    return {
+        "HOOKLEDGER_LEDGER__URL": f"sqlite:///{ledger}",
+        "HOOKLEDGER_CALLBACKS__SECRETS": SECRET,
+        f"{_ACCOUNT}BASE_URL": provider,
+    }
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path, asked: str) -> None:
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         if process.poll() is not None:
             raise RuntimeError(f"the server ended with {process.returncode}:\n{_tail(log)}")
-        if _answers(port):
+        if _answers(port, asked):
             return
         time.sleep(GLANCE)
     raise RuntimeError(f"the server was not ready after {PATIENCE:.0f} s:\n{_tail(log)}")
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, asked: str) -> bool:
     with contextlib.suppress(OSError):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         try:
-            connection.request("GET", "/readyz")
+            connection.request("GET", asked)
             return connection.getresponse().status == 200
         except http.client.HTTPException:
             return False
