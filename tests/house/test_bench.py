@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from benchmarks import competitors, ledgers, profiling, rawload, serving
 from benchmarks.backlog import BESIDE
+from benchmarks.burst import fairness
 from benchmarks.cache import RUNNING_EVERY, kept_ledger
 from benchmarks.callbacks import AHEAD, Created, heard_of, requests
 from benchmarks.load import Exhausted, Generator, as_measured, post, quantile_ms
@@ -57,6 +58,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         waiters=10,
         listeners=10,
         idle_seconds=0.1,
+        open_seconds=0.3,
+        burst=30,
+        burst_task_seconds=0.02,
     )
     return measure(plan, say=lambda _: None)
 
@@ -104,8 +108,40 @@ def test_waiters_are_woken_and_listeners_told(results: dict[str, Any]) -> None:
     assert durable["all_told_ms"] > 0
 
 
+def test_queries_are_answered_from_the_ledger_and_beside_a_constant_of_their_size(results: dict[str, Any]) -> None:
+    queries = results["queries"]
+
+    assert 200 < queries["body_bytes"] < 1_000
+    assert ["constant", "durable"] == [row["endpoint"] for row in queries["closed"]]
+    assert [0, 0] == [row["failed"] for row in queries["closed"]]
+    assert all(0 < row["p50_ms"] <= row["p99_ms"] <= row["slowest_ms"] for row in queries["open"])
+
+
+def test_creates_are_sent_straight_and_through_the_gateway(results: dict[str, Any]) -> None:
+    straight, through = results["creates"]["rows"]
+
+    assert ("straight", "through") == (straight["endpoint"], through["endpoint"])
+    assert results["creates"]["added_p50_ms"] == pytest.approx(through["p50_ms"] - straight["p50_ms"], abs=0.01)
+
+
+def test_a_burst_is_sent_once(results: dict[str, Any]) -> None:
+    burst = results["burst"]
+
+    assert {"ada": 18, "bob": 9, "eve": 3} == burst["tenants"]
+    assert [0, 0, 0] == [burst[what] for what in ("refused", "sent_twice", "never_sent")]
+    assert burst["at_least_seconds"] <= burst["seconds"]
+
+
+def test_fairness_is_looked_at_between_moments_while_all_wait() -> None:
+    fair = fairness([["ada", "bob"], ["ada"], ["bob", "ada"], ["ada"], ["bob"]])
+    unfair = fairness([["ada"], ["ada", "ada"], ["bob"], ["ada"], ["bob"]])
+
+    assert {"furthest_ahead": 1, "jain": 0.9615} == fair
+    assert {"furthest_ahead": 3, "jain": 0.8} == unfair
+
+
 def test_every_aim_is_judged_and_the_results_are_json(results: dict[str, Any]) -> None:
-    assert 15 == len([row["is_met"] for row in results["aims"]])
+    assert 24 == len([row["is_met"] for row in results["aims"]])
     assert results == json.loads(json.dumps(results)) | {"plan": results["plan"]}
 
 
