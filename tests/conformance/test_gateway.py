@@ -126,7 +126,7 @@ async def test_a_storm_of_429_is_waited_out_and_every_task_is_paid_once(clock: C
     assert ["succeeded"] * len(names) == [task["state"] for task in tasks]
     assert [1] * len(names) == paid
     assert 3 * len(names) <= answered.count(429)
-    assert AT_ONCE == next(filter(None, asked))  # what the first were told is heeded for the others
+    assert AT_ONCE >= next(filter(None, asked))  # what the first were told is heeded for the others
     assert {(0, 0)} == set(told_to_wait)
 
 
