@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.scenes import set_up_writer
 from tests.flows.builders import Clock, House, Json, World, eventually, receiving
 from tests.flows.gateway import KINDS, asking_as, code_of, create, images, listed, query, settled, tenant
 
@@ -254,6 +255,22 @@ async def test_a_receiver_that_stops_says_when_to_come_back(world: World, tmp_pa
 
     assert [(503, 5001), (503, "5001")] == [code_of(each) for each in answers]
     assert ["2", "2"] == [each.headers["Retry-After"] for each in answers]
+
+
+async def test_what_the_disk_does_not_take_is_not_sent(world: World, tmp_path: Path) -> None:
+    async with receiving(tmp_path, world, "kling") as house:
+        ours = (await create(house, "kling")).json()["data"]["task_id"]
+        await set_up_writer(house, "pragma max_page_count = 1")  # as many as there are
+        refused = [await create(house, "kling", "x" * 2_500, external_task_id=f"order-{number}") for number in range(3)]
+        shown = await query(house, "kling", ours)
+        creates = await world.requests("create")
+        await set_up_writer(house, "pragma max_page_count = 1000000")
+        retried = await create(house, "kling", external_task_id="order-2")
+
+    assert (503, 5001) == code_of(refused[-1])
+    assert "Retry-After" in refused[-1].headers
+    assert (200, 0) == code_of(shown) == code_of(retried)
+    assert sum(answer.status_code == 200 for answer in refused) + 1 == len(creates)
 
 
 async def test_without_a_key_the_provider_s_own_401_is_said(world: World, tmp_path: Path) -> None:
