@@ -14,7 +14,7 @@ READING = frozenset({"GET", "HEAD"})
 # As it is written, percent signs included. What a parser may take for another path is no path here: an empty part,
 # `;parameters`, a backslash, whatever is not ASCII.
 _PARTS = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,=:@%-]+)+/?")
-_STRANGE = re.compile(r"[/\\%;?#\x00-\x20\x7f]")  # once decoded: it would be decoded again, or be another path
+_STRANGE = re.compile(r"[/\\%;?#\x00-\x1f\x7f]")  # once decoded: it would be decoded again, or be another path
 
 
 class Kind(StrEnum):

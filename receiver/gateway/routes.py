@@ -151,9 +151,11 @@ def _refused(account: Account | None, error: Exception, scope: Scope) -> Answer:
 
 
 async def _send(send: Send, answer: Answer) -> None:
-    headers = [(b"content-type", answer.content_type.encode("latin-1")), (b"content-length", b"%d" % len(answer.body))]
+    # What was passed on may have any header: what cannot be written is not worth an error.
+    content_type = answer.content_type.encode("latin-1", "replace")
+    headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(answer.body))]
     if answer.retry_after is not None:
-        headers.append((b"retry-after", answer.retry_after.encode("latin-1")))
+        headers.append((b"retry-after", answer.retry_after.encode("latin-1", "replace")))
     if answer.closes:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": answer.http_status, "headers": headers})

@@ -22,7 +22,8 @@ TAGS = {
     "submissions": "The journal over HTTP, for submitters that are elsewhere.",
     "events": "What happened, in the order of its commits.",
     "deliveries": "What was told to whom, what was not, and telling it anew.",
-    "gateway": "The providers' own wire, served from the ledger.",
+    "gateway": "The providers' own wire, served from the ledger. Other paths below an account's, and ids "
+    "that the ledger does not know, go to the provider as they are, for keys with `pass_through`.",
     "callbacks": "What providers say.",
     "worker": "For platforms that have none.",
     "health": "For machines that watch.",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
 from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from receiver.gateway import PATH, Gateway
@@ -86,3 +87,42 @@ async def asking_as(house: House, access: Access) -> AsyncIterator[House]:
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=NO_TLS, timeout=30) as http,
         ):
             yield replace(house, http=http, port=port)
+
+
+@dataclass(slots=True)
+class Stub:
+    """A provider that answers whatever a test says, and remembers what it was sent."""
+
+    answer: Callable[[Sent], Response | Awaitable[Response]]
+    base_url: str = ""
+    sent: list[Sent] = field(default_factory=list)
+
+    async def receive(self, request: Request) -> Response:
+        raw = request.scope["raw_path"].decode()
+        query = request.scope["query_string"].decode()
+        sent = Sent(request.method, raw, query, dict(request.headers), await request.body())
+        self.sent.append(sent)
+        answer = self.answer(sent)
+        return await answer if isinstance(answer, Awaitable) else answer
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request, as it reached a provider."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@contextlib.asynccontextmanager
+async def stubbed(answer: Callable[[Sent], Any]) -> AsyncIterator[Stub]:
+    """A provider on a port of its own."""
+    stub = Stub(answer)
+    methods = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
+    with listening() as listener:
+        stub.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with served(Starlette(routes=[Route("/{path:path}", stub.receive, methods=methods)]), listener):
+            yield stub

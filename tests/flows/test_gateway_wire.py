@@ -8,7 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
+from receiver.app import create_app
 from receiver.gateway.looking import USUAL_PAGE
 from tests.flows.builders import House, Json, World, eventually, receiving, sandboxed
 from tests.flows.gateway import KINDS, asking_as, code_of, create, images, listed, query, settled, tenant
@@ -265,3 +268,12 @@ async def test_a_task_that_was_submitted_otherwise_is_there_too(house: House) ->
         return (await query(house, "kling", "by-v1")).json()["data"]["task_status"] == "succeed"
 
     assert await eventually(done)
+
+
+async def test_it_is_served_where_a_host_has_mounted_the_receiver(house: House) -> None:
+    host = Starlette(routes=[Mount("/hooks", create_app(house.runtime))])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(host), base_url="http://localhost") as client:
+        created = await client.post(f"/hooks{images('cometapi')}", json={"prompt": "a red fox"})
+        shown = await client.get(f"/hooks{images('cometapi')}/{created.json()['data']['task_id']}")
+
+    assert [(200, 0)] * 2 == [code_of(created), code_of(shown)]

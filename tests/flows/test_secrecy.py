@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from receiver.callback_url import mint_callback_url
@@ -28,6 +29,7 @@ API_KEY = "hl_a-key-that-nobody-may-read"
 PROVIDER_KEY = "sk-the-providers-key-that-nobody-may-read"
 CALLBACK_SECRET = "cs_a-secret-that-nobody-may-read"
 PROMPT = "an unmistakable heliotrope armadillo"
+CLIENT_URL = "https://client.example.com/hooks/a-token-that-nobody-may-read"
 SIGNED_URL = "https://cdn.example/heliotrope.png?X-Signature=deadbeefdeadbeef"
 ACCOUNTS = ("unsigned", "cometapi", "powertokens")
 
@@ -127,12 +129,25 @@ async def have_a_bad_day(life: Life, world: World) -> tuple[list[str], list[str]
         await post("/v1/tasks", content=PROMPT.encode()),
         await post("/v1/tasks", content=b"x" * 60_000),
         await life.http.get("/v1/tasks", headers={"authorization": f"Bearer {API_KEY}-not-quite"}),
+        *await use_the_gateway(life),
     ]
     await life.tick()
     await eventually(lambda: is_told_of(world, "cometapi-7", 4))
     documents = [answer.text for answer in answers if answer.status_code >= 400]
     names = [f"{account}-{number}" for account in ACCOUNTS for number in range(len(faults))]
     return [token, *(token_of(name) for name in names)], documents
+
+
+async def use_the_gateway(life: Life) -> list[httpx.Response]:
+    """As a client that polls would, on such a day."""
+    images = "/gateway/cometapi/kling/v1/images/omni-image"
+    refused = ("policy", "unanswered", "account", "no_such_fault")
+    creates = [{"prompt": f"{PROMPT} [[{fault}]]", "callback_url": CLIENT_URL} for fault in refused]
+    creates += [{"prompt": f"{PROMPT} " * 100}, {"prompt": PROMPT, "callback_url": CLIENT_URL.replace("https", "http")}]
+    answers = [await life.http.post(images, json=fields) for fields in creates]
+    answers.append(await life.http.post(f"{images}/", content=PROMPT.encode()))
+    answers.append(await life.http.get(f"{images}/nobody", headers={"authorization": f"Bearer {API_KEY}-not-quite"}))
+    return answers
 
 
 async def all_that_is_shown(life: Life) -> dict[str, str]:
@@ -201,7 +216,9 @@ def secrets_in(text: str, tokens: Sequence[str]) -> list[str]:
 def words_in(text: str) -> list[str]:
     """Which of the things are there that belong to apps, and neither to a log nor to an error."""
     paths = re.findall(r"/callbacks/(?!\{provider\})", text)  # the route's pattern names no task
-    return [word for word in (PROMPT, SIGNED_URL, "X-Signature") if word in text] + paths
+    return [
+        word for word in (PROMPT, SIGNED_URL, "X-Signature", "a-token-that-nobody-may-read") if word in text
+    ] + paths
 
 
 async def test_no_secret_is_in_any_log_line_or_problem_document(bad_day: Day) -> None:
@@ -210,9 +227,15 @@ async def test_no_secret_is_in_any_log_line_or_problem_document(bad_day: Day) ->
 
     assert 10 <= len(bad_day.problems)
     assert 50 <= len(lines)
-    assert {"callback.heard", "callback.rejected", "task.refused", "task.unanswered", "task.asked"} <= {
-        line["event"] for line in lines
-    }
+    assert {
+        "callback.heard",
+        "callback.rejected",
+        "task.refused",
+        "task.unanswered",
+        "task.asked",
+        "gateway.created",
+        "gateway.refused",
+    } <= {line["event"] for line in lines}
     assert [] == secrets_in(bad_day.log, bad_day.tokens) + words_in(bad_day.log)
     assert "/sandbox/images/" not in bad_day.log
     assert [] == secrets_in(documents, bad_day.tokens) + words_in(documents)

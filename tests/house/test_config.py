@@ -720,8 +720,6 @@ def test_without_a_public_url_it_is_this_machines_own(server: dict[str, Any], ur
 
 PROMISED_LATER = {
     "archive.url": {"archive": {"url": "file:///images"}},
-    "gateway.answer_within": {"gateway": {"answer_within": "5s"}},
-    "gateway.private_callbacks": {"gateway": {"private_callbacks": True}},
     "retention.tasks": {"retention": {"tasks": "10d"}},
     "retention.reports": {"retention": {"reports": "10d"}},
 }

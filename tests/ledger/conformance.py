@@ -47,6 +47,7 @@ def _all() -> Mapping[str, Check]:
         ending,
         hearing,
         keeping,
+        looking,
         opening,
         reading,
         sending,
@@ -54,7 +55,7 @@ def _all() -> Mapping[str, Check]:
         turns,
     )
 
-    modules = (opening, clients, sending, turns, hearing, keeping, asking, ending, reading, telling)
+    modules = (opening, clients, sending, turns, hearing, keeping, asking, ending, reading, looking, telling)
     named = [each for module in modules for each in checks_of(module).items()]
     assert len(named) == len(dict(named)), "two checks have one name: one of them would not run"
     return dict(named)

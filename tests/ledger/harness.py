@@ -49,6 +49,7 @@ class SqliteEngine:
             finally:  # an unclosed connection hangs the exit, also of a test run that has failed
                 await ledger._connection.close()
                 await ledger._reader._connection.close()
+                ledger._looks.close()
 
     async def _open(self, path: Path) -> SqliteLedger:
         opened = await self._kind.open(path, now=NOW)

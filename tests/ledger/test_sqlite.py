@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from receiver.ledger.sqlite import SqliteLedger
+from receiver.ledger.sqlite.looking import BY_ANY_ID
 from receiver.straggler import AnswerKind
 from receiver.task import TaskState
 from tests.ledger.builders import (
@@ -109,3 +110,13 @@ async def test_pictures_that_a_crash_left_behind_are_swept_at_the_next_start(tmp
         [(left,)] = raw.execute("select count(*) from inline_images").fetchall()
     raw.close()
     assert 0 == left
+
+
+async def test_no_look_reads_more_than_the_rows_it_names(ledger: SqliteLedger) -> None:
+    named = {"provider": "cometapi", "id": OURS, "tenant": "alice"}
+    plan = ledger._looks._raw.execute(f"explain query plan {BY_ANY_ID}", named).fetchall()
+    steps = [row[3] for row in plan if "tasks" in row[3]]
+
+    assert 4 == len(steps)
+    assert all(step.startswith("SEARCH tasks USING INDEX") for step in steps), steps
+    assert all("(external_task_id=" in step or step.count("=?") >= 2 for step in steps), steps

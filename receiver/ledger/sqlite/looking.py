@@ -22,7 +22,7 @@ _COLUMNS = f"""
     coalesce(settled_at, submitted_at, created_at), images, is_series, unit_deduction
 """
 # In the order of their claim to the id: of the parts of a `union all` SQLite begins one when the last is read.
-_BY_ANY_ID = " union all ".join(
+BY_ANY_ID = " union all ".join(
     f"select {_COLUMNS} from tasks where provider = :provider and {condition}"  # noqa: S608 - conditions from here
     for condition in (
         "external_task_id = :id",
@@ -53,7 +53,7 @@ class Looks:
     def look(self, provider: str, identity: str, *, tenant: str) -> Sequence[Seen]:
         """As Ledger.look. Raises LedgerUnavailable."""
         try:
-            found = self._raw.execute(_BY_ANY_ID, {"provider": provider, "id": identity, "tenant": tenant})
+            found = self._raw.execute(BY_ANY_ID, {"provider": provider, "id": identity, "tenant": tenant})
             first = found.fetchone()
             if first is None:
                 return ()
