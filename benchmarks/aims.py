@@ -134,7 +134,7 @@ def _of_creates(creates: Mapping[str, Any]) -> list[Aim]:
 
 def _of_burst(burst: Mapping[str, Any]) -> list[Aim]:
     said = f"{burst['submits']:,} submits at once, {burst['slots']} slots"
-    wrong = {"refused": burst["refused"], "sent twice": burst["sent_twice"], "never sent": burst["never_sent"]}
+    wrong = {"refused": burst["refused"], "sent twice": burst["sent_twice"], "left unsent": burst["never_sent"]}
     ahead = burst["furthest_ahead"]
     return [
         *(Aim(f"{said}: none {what}", str(count), count == 0) for what, count in wrong.items()),
