@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from datetime import timedelta
+from functools import lru_cache
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -90,6 +91,7 @@ def without_password(url: str) -> str:
     return f"{scheme}{slashes}{'********@' if at else ''}{host}{'?…' if query else question}"
 
 
+@lru_cache(maxsize=64)  # asked at each request of a receiver without keys
 def is_loopback(host: str | None) -> bool:
     """Whether this host, judged as text and never by DNS, is this machine."""
     if host is None:
