@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from receiver.openapi.answers import answer_schemas
 from receiver.openapi.bodies import body_schemas
+from receiver.openapi.keys import key_operations, key_schemas
 from receiver.openapi.operation import Operation, problem_schema, refusals_of
 from receiver.openapi.plain import plain_operations
 from receiver.openapi.shapes import Json
@@ -21,6 +22,7 @@ TAGS = {
     "submissions": "The journal over HTTP, for submitters that are elsewhere.",
     "events": "What happened, in the order of its commits.",
     "deliveries": "What was told to whom, what was not, and telling it anew.",
+    "keys": "Who may do what, and whose tasks he sees.",
     "callbacks": "What providers say.",
     "worker": "For platforms that have none.",
     "health": "For machines that watch.",
@@ -34,8 +36,9 @@ answered 405 `method_not_allowed`, with `Allow`; a path that is none, 404 `not_f
 time to wait beyond its longest are read as that."""
 
 _KEY = """\
-One of `api.keys`. A receiver without any answers requests of its own machine alone, which then need none; others are \
-answered 403 `local_only`."""
+One of `api.keys`, a key that was made (`hlk_…`), or a token that the secret of an access key (`hla_…`) signs with \
+HS256, as Kling's clients do. A route that is not within the key's scopes answers 403 `scope_missing`. A receiver \
+without `api.keys` answers requests of its own machine, which then need none; others are answered 403 `local_only`."""
 
 
 @lru_cache(maxsize=1)  # made for who asks first, which takes a hundredth of a second, and the same for everybody
@@ -46,7 +49,7 @@ def page(root: str) -> bytes:
 
 def document(root: str) -> Json:
     """The OpenAPI 3.1 document, made anew. `root` is where a host has mounted the receiver, or empty."""
-    operations = [*task_operations(), *telling_operations(), *plain_operations()]
+    operations = [*task_operations(), *telling_operations(), *key_operations(), *plain_operations()]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -63,9 +66,13 @@ def document(root: str) -> Json:
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": _KEY}},
             "responses": refusals_of(operations),
-            "schemas": dict(sorted({**answer_schemas(), **body_schemas(), "Problem": problem_schema()}.items())),
+            "schemas": dict(sorted(_schemas().items())),
         },
     }
+
+
+def _schemas() -> dict[str, Json]:
+    return {**answer_schemas(), **body_schemas(), **key_schemas(), "Problem": problem_schema()}
 
 
 def _paths(operations: Sequence[Operation]) -> dict[str, Json]:
