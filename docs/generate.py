@@ -77,8 +77,8 @@ def metrics_page() -> str:
     )
     return (
         f"# Metrics\n\n{MADE}"
-        "`GET /metrics` in Prometheus' text format, counted in memory since the process began. It is for holders of a "
-        "key of `api.keys`, as `/v1` is (without keys, for this machine alone), or for everybody where "
+        "`GET /metrics` in Prometheus' text format, counted in memory since the process began. It is for operators' "
+        "keys with the scope `read` (docs/keys.md; without `api.keys`, for this machine too), or for everybody where "
         "`metrics.public` is true. No label holds a token, an id, a path or anything else that a stranger chose.\n\n"
         f"| metric | kind | labels | meaning |\n|---|---|---|---|\n{rows}"
     )

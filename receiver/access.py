@@ -1,8 +1,8 @@
-"""Who may use /v1: holders of a key, or, where there is none, this machine alone."""
+"""Who may use what, and whose tasks: holders of a key, or, where none is configured, this machine too."""
 
 from __future__ import annotations
 
-import hmac
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -10,6 +10,7 @@ from starlette.requests import Request
 from receiver.boot import is_public
 from receiver.config import Config
 from receiver.keys import OPERATOR, Access, Scope
+from receiver.pairtoken import KeyRefused, Trouble
 from receiver.problems import Problem
 from receiver.runtime import Runtime
 from submitter.settings import is_loopback
@@ -29,32 +30,60 @@ FORWARDING_HEADERS = (
     "ngrok-trace-id",
 )
 FORWARDING_PREFIXES = ("x-forwarded", "x-original-", "cf-")
+_FORWARDING = frozenset(FORWARDING_HEADERS)
+_CODES: Mapping[Trouble, str] = {
+    Trouble.EMPTY: "api_key_required",
+    Trouble.MALFORMED: "key_malformed",
+    Trouble.WRONG: "key_wrong",
+    Trouble.NOT_YET_VALID: "key_not_yet_valid",
+    Trouble.EXPIRED: "key_expired",
+}
 
 
-def access_of(request: Request, runtime: Runtime, scope: Scope) -> Access:  # noqa: ARG001 - the operator may all
-    """What the sender of this request may do. Raises Problem 401, or 403 where that is not within `scope`."""
-    config = runtime.config
-    if config.api.keys:
-        _require_key(request, config)
-    elif not _is_local(request, config):
+def access_of(request: Request, runtime: Runtime, scope: Scope) -> Access:
+    """What the sender of this request may do. Raises Problem 401, or 403 where that is not within `scope`.
+
+    On this machine alone, without `api.keys`, whoever comes is the operator: programs that were written for a
+    provider go on to send its key. Only what says that it is a key of ours must be one.
+    """
+    try:
+        access = runtime.keyring.holder_of(request.headers.get("authorization", ""), now=runtime.clock())
+    except KeyRefused as refused:
+        if runtime.keyring.has_operator_keys or refused.is_ours:
+            raise _unauthorized(refused) from None
+        _require_local(request, runtime.config)
+        access = OPERATOR
+    require_scope(access, scope)
+    return access
+
+
+def require_scope(access: Access, scope: Scope) -> None:
+    """Raises Problem 403 where the key was not given this scope."""
+    if scope not in access.scopes:
+        problem = f"the key {access.name!r} was not given the scope '{scope}'"
+        raise Problem(403, "scope_missing", problem, scope=scope)
+
+
+def operator_of(request: Request, runtime: Runtime, scope: Scope) -> Access:
+    """As `access_of`, for what is nobody's in particular. Raises Problem 403 where the key is one tenant's."""
+    access = access_of(request, runtime, scope)
+    if not access.is_operator:
+        problem = f"the key {access.name!r} sees its own tasks, and this is about everybody's: use an operator's"
+        raise Problem(403, "operator_only", problem)
+    return access
+
+
+def _unauthorized(refused: KeyRefused) -> Problem:
+    challenge = {"WWW-Authenticate": 'Bearer realm="hookledger"'}
+    return Problem(401, _CODES[refused.trouble], str(refused), headers=challenge)
+
+
+def _require_local(request: Request, config: Config) -> None:
+    if not _is_local(request, config):
         raise Problem(
             403,
             "local_only",
             "without api.keys only this machine may use this route: set api.keys and send one as a bearer key",
-        )
-    return OPERATOR
-
-
-def _require_key(request: Request, config: Config) -> None:
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    presented = given.strip().encode("utf-8", "surrogatepass")
-    matches = [hmac.compare_digest(key.get_secret_value().encode(), presented) for key in config.api.keys]
-    if scheme.lower() != "bearer" or not any(matches):
-        raise Problem(
-            401,
-            "api_key_required",
-            "send one of api.keys as 'Authorization: Bearer …'",
-            headers={"WWW-Authenticate": 'Bearer realm="hookledger"'},
         )
 
 
@@ -63,7 +92,7 @@ def _is_local(request: Request, config: Config) -> bool:
         return False
     if request.client is not None and not is_loopback(request.client.host):
         return False
-    if any(name in FORWARDING_HEADERS or name.startswith(FORWARDING_PREFIXES) for name in request.headers):
+    if any(name in _FORWARDING or name.startswith(FORWARDING_PREFIXES) for name in request.headers):
         return False
     return is_loopback(_host_of(f"//{request.headers.get('host', '')}")) and not _is_foreign_page(request)
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from receiver import api, deliveries, events, metrics, submissions
+from receiver import api, deliveries, events, keyroutes, metrics, submissions
 from receiver.callbacks import CallbackEndpoint
 from receiver.flood import tell_ended
 from receiver.gateway import PATH, Gateway
@@ -91,6 +91,8 @@ def _routes(runtime: Runtime) -> list[BaseRoute]:
         Route("/v1/deliveries/redeliver", deliveries.redeliver_many, methods=["POST"]),
         Route("/v1/deliveries/{key}/redeliver", deliveries.redeliver_one, methods=["POST"]),
         Route("/v1/destinations", deliveries.list_destinations, methods=["GET"]),
+        Route("/v1/keys", keyroutes.keys, methods=["GET", "POST"]),
+        Route("/v1/keys/{name}", keyroutes.revoke_key, methods=["DELETE"]),
         Route("/v1/tick", api.tick, methods=["GET", "POST"]),
         Route("/metrics", metrics.show_metrics, methods=["GET"]),
         Route("/livez", live, methods=["GET"]),

@@ -62,7 +62,7 @@ class CallbacksConfig(_Table):
 class ApiConfig(_Table):
     """Who may use /v1."""
 
-    keys: Secrets = Field((), description="bearer keys for /v1 and /metrics; without one, only this machine may use it")
+    keys: Secrets = Field((), description="the operator's bearer keys; without one, this machine is the operator")
     max_body_bytes: int = Field(150_000_000, ge=1_024, description="a longer request is answered 413")
 
     @field_validator("keys")

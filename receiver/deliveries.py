@@ -7,9 +7,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from receiver.api import USUAL_PAGE, admitted, delivery_json
+from receiver.api import USUAL_PAGE, admitted_operator, delivery_json
 from receiver.bodies import known_fields, read_fields, whole_number
 from receiver.eventtype import EventType
+from receiver.keys import Scope
 from receiver.ledger.deliveries import DeliveryQuery, DeliveryState, DestinationState
 from receiver.ledger.errors import UnknownDelivery
 from receiver.problems import invalid
@@ -23,14 +24,14 @@ FILTERS = ("state", "destination", "type", "external_task_id")
 
 async def list_deliveries(request: Request) -> Response:
     """GET /v1/deliveries: a page, newest first."""
-    runtime = admitted(request)
+    runtime = admitted_operator(request, Scope.OPERATE)
     page = await runtime.ledger.deliveries(_query(request.query_params))
     return JSONResponse({"deliveries": [delivery_json(each) for each in page.deliveries], "next": _cursor(page.next)})
 
 
 async def redeliver_one(request: Request) -> Response:
     """POST /v1/deliveries/{id}/redeliver: the delivery, due again at once, with the same id and bytes."""
-    runtime = admitted(request)
+    runtime = admitted_operator(request, Scope.OPERATE)
     named = request.path_params["key"]
     key = int(named) if _is_number(named) else 0
     if not await _redeliver(runtime, [key]):
@@ -41,7 +42,7 @@ async def redeliver_one(request: Request) -> Response:
 
 async def redeliver_many(request: Request) -> Response:
     """POST /v1/deliveries/redeliver: a page of those that a filter names; with `dry_run` only how many there are."""
-    runtime = admitted(request)
+    runtime = admitted_operator(request, Scope.OPERATE)
     fields = known_fields(
         await read_fields(request, limit=runtime.config.api.max_body_bytes), *FILTERS, "after", "limit", "dry_run"
     )
@@ -57,7 +58,7 @@ async def redeliver_many(request: Request) -> Response:
 
 async def list_destinations(request: Request) -> Response:
     """GET /v1/destinations: how each fares, and how much waits for it."""
-    runtime = admitted(request)
+    runtime = admitted_operator(request, Scope.OPERATE)
     return JSONResponse({"destinations": [destination_json(each) for each in await runtime.ledger.destinations()]})
 
 

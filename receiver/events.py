@@ -12,6 +12,7 @@ from receiver.api import admitted, number
 from receiver.eventjson import event_json
 from receiver.eventtype import types_matching
 from receiver.feed import Wish
+from receiver.keys import Access, Scope
 from receiver.ledger.base import StoredEvent
 from receiver.problems import invalid
 from receiver.runtime import Runtime
@@ -26,10 +27,10 @@ MOST_SEARCHED = 10_000  # events: what one request may look through for those th
 
 async def show_events(request: Request) -> Response:
     """The stream, where that is what is accepted; else the page after a position."""
-    runtime = admitted(request)
-    wish = _wish(request)
+    runtime, access = admitted(request, Scope.READ)
+    wish = _wish(request, access)
     if _accepts_stream(request):
-        return EventStream(runtime, wish, after=_resumed_at(request), form=_form(request))
+        return EventStream(runtime, wish, after=_resumed_at(request), form=_form(request), access=access)
     if "as" in request.query_params:
         raise invalid([FieldProblem("as", f"is for streams: send 'Accept: {EVENT_STREAM}'")])
     after = _position("after", request.query_params.get("after")) or 0
@@ -70,14 +71,19 @@ def _accepts(media_range: str) -> bool:
     return media_type == EVENT_STREAM and not any(re.fullmatch(r"q=0(\.0*)?", each) for each in parameters)
 
 
-def _wish(request: Request) -> Wish:
-    """What `type` and `task` choose, each repeated or with commas. Raises Problem 422."""
+def _wish(request: Request, access: Access) -> Wish:
+    """What `type` and `task` choose of what it sees, each repeated or with commas. Raises Problem 422."""
     patterns, tasks = _listed(request, "type"), _listed(request, "task")
     try:
         types = types_matching(patterns)
     except ValueError as error:
         raise invalid([FieldProblem("type", str(error))]) from None
-    return Wish(types=frozenset(map(str, types)) if patterns else None, tasks=frozenset(tasks) if tasks else None)
+    return Wish(
+        types=frozenset(map(str, types)) if patterns else None,
+        tasks=frozenset(tasks) if tasks else None,
+        tenant=access.tenant,
+        providers=access.providers,
+    )
 
 
 def _listed(request: Request, name: str) -> list[str]:

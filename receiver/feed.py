@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from receiver.ledger.base import StoredEvent
@@ -37,15 +39,23 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """Which events somebody wants to hear: of these types and of these tasks. None is every one."""
+    """Which events somebody wants to hear, of these types and of these tasks, and which he may. None is every one.
+
+    No `providers` are all. What is about no task is for those who hear of all tenants and accounts.
+    """
 
     types: frozenset[str] | None = None
     tasks: frozenset[str] | None = None
+    tenant: str | None = None
+    providers: frozenset[str] = frozenset()
 
     def wants(self, event: StoredEvent) -> bool:
         """Whether it is one of them."""
-        return (self.types is None or event.type in self.types) and (
-            self.tasks is None or event.external_task_id in self.tasks
+        return (
+            (self.types is None or event.type in self.types)
+            and (self.tasks is None or event.external_task_id in self.tasks)
+            and (self.tenant is None or event.tenant == self.tenant)
+            and (not self.providers or _provider_in(event.task) in self.providers)
         )
 
 
@@ -198,6 +208,11 @@ class Feed:
                 listener.position = self.newest
             else:
                 listener.bell.set()
+
+
+@lru_cache(maxsize=1_024)  # each is looked at for all who listen
+def _provider_in(snapshot: str | None) -> str | None:
+    return None if snapshot is None else json.loads(snapshot)["provider"]
 
 
 def _position(event: StoredEvent) -> int:

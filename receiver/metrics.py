@@ -9,7 +9,7 @@ from typing import Literal
 from starlette.requests import Request
 from starlette.responses import Response
 
-from receiver.access import access_of
+from receiver.access import operator_of
 from receiver.counters import Counters
 from receiver.keys import Scope
 from receiver.ledger.base import WriterState
@@ -86,10 +86,10 @@ FAMILIES = (
 
 
 async def show_metrics(request: Request) -> Response:
-    """For holders of a key, or for everybody if the configuration says so."""
+    """For holders of an operator's key, or for everybody if the configuration says so."""
     runtime: Runtime = request.app.state.runtime
     if not runtime.config.metrics.public:
-        access_of(request, runtime, Scope.READ)
+        operator_of(request, runtime, Scope.READ)
     destinations = await runtime.ledger.destinations()
     page = render(runtime.counters, runtime.ledger.writer_state, destinations)
     return Response(page, headers={"Content-Type": CONTENT_TYPE})

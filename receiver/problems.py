@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from receiver.ledger.errors import (
     ForeignTask,
+    KeyExists,
     LedgerUnavailable,
     NotPossible,
     Overloaded,
@@ -21,6 +22,7 @@ from receiver.ledger.errors import (
     Refusal,
     TaskExists,
     UnknownDelivery,
+    UnknownKey,
     UnknownTask,
     Unwritable,
 )
@@ -31,6 +33,7 @@ log = structlog.get_logger("http")
 
 PROBLEM = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
+QUOTA_RETRY_AFTER_SECONDS = 10  # an image takes some 20 to 60 (wire.md): sooner none of them has ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Code:
 
 # Every code that an error of this receiver may carry: docs/errors.md and /openapi.json are made from it.
 CODES: Mapping[str, Code] = {
-    "api_key_required": Code(401, "This route needs a bearer key of `api.keys`."),
+    "api_key_required": Code(401, "This route needs a key: one of `api.keys`, or one that was made."),
     "bad_signature": Code(
         401, "The callback is not signed by a holder of the account's webhook secret, or not about now."
     ),
@@ -55,11 +58,17 @@ CODES: Mapping[str, Code] = {
     "headers_too_large": Code(431, "The headers are too many or too long."),
     "internal": Code(500, "A fault of the receiver's own; its log has the trace."),
     "invalid_request": Code(422, "Something in the request is wrong; `errors` says what, field by field."),
+    "key_exists": Code(409, "A key of this name was made before. Names are not given twice, nor after a revocation."),
+    "key_expired": Code(401, "The signed token has expired."),
+    "key_malformed": Code(401, "What was sent as a key is none: no bearer key, and no token signed with HS256."),
+    "key_not_yet_valid": Code(401, "The signed token is not yet valid."),
+    "key_wrong": Code(401, "The key, or the signature of the token, is none of this receiver's, or was revoked."),
     "ledger_unavailable": Code(503, "The disk does not take it at the moment. Not acknowledged: send it again."),
     "local_only": Code(403, "Without `api.keys` this route answers requests of this machine only."),
     "method_not_allowed": Code(405, "The route has other methods; `Allow` lists them."),
-    "not_found": Code(404, "No such route, task, provider or callback URL."),
+    "not_found": Code(404, "No such route, task, provider, key or callback URL."),
     "not_possible": Code(409, "The task is in no state for this."),
+    "operator_only": Code(403, "The key is one tenant's, or for some accounts, and this is about everybody's."),
     "overloaded": Code(
         503, "More waits for the disk, or listens, than there is room for. Not acknowledged: send it again."
     ),
@@ -69,6 +78,7 @@ CODES: Mapping[str, Code] = {
     "refused": Code(
         502, "The provider said no; its own code and message are in `provider_code` and `provider_message`."
     ),
+    "scope_missing": Code(403, "The key was not given the `scope` that this route needs."),
     "shutting_down": Code(503, "The receiver is stopping. Not acknowledged: send it again."),
     "task_exists": Code(409, "The id was submitted before with another request."),
     "too_many_invalid": Code(
@@ -140,6 +150,9 @@ def problem_of(error: Exception) -> Problem:
             return invalid(error.problems)
         case Refused():
             return Problem(502, "refused", error.message, provider_code=error.code, provider_message=error.message)
+        case QuotaReached():
+            later = {"Retry-After": str(QUOTA_RETRY_AFTER_SECONDS)}
+            return Problem(429, "quota_reached", str(error), headers=later)
         case Overloaded():
             return not_acknowledged("overloaded", str(error))
         case LedgerUnavailable():
@@ -152,8 +165,9 @@ def problem_of(error: Exception) -> Problem:
 
 _OF_REFUSALS: Mapping[type[Refusal], tuple[int, str]] = {
     TaskExists: (409, "task_exists"),
-    QuotaReached: (429, "quota_reached"),
+    KeyExists: (409, "key_exists"),
     UnknownDelivery: (404, "not_found"),
+    UnknownKey: (404, "not_found"),
     UnknownTask: (404, "not_found"),
     NotPossible: (409, "not_possible"),
     ForeignTask: (422, "foreign_task"),

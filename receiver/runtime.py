@@ -19,6 +19,8 @@ from receiver.feed import Feed
 from receiver.inbound import InboundLimits
 from receiver.ingest import Ingest, LedgerJudge
 from receiver.journal import Account, LedgerJournal
+from receiver.keyring import Keyring
+from receiver.keys import StoredKey
 from receiver.ledger.base import NOBODY, Change, Client, Opened, OpenedAs
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.outbox.opening import OpenDestination, open_destinations
@@ -55,6 +57,7 @@ class Runtime:
         callback_secrets: tuple[str, ...],
         *,
         source: str,
+        keys: Sequence[StoredKey],
         destinations: Sequence[OpenDestination],
         clock: Callable[[], Moment],
     ) -> None:
@@ -63,6 +66,12 @@ class Runtime:
         self.clock = clock
         self.ledger = ledger
         self.callback_secrets = callback_secrets
+        self.keyring = Keyring(
+            ledger,
+            keys,
+            operator_keys=[key.get_secret_value() for key in config.api.keys],
+            server_secrets=callback_secrets,
+        )
         self.waiting = Waiting()
         self.feed = Feed(ledger)
         self.watch = LedgerWatch(ledger, self.waiting, self.feed)
@@ -133,7 +142,15 @@ class Runtime:
             source = await ledger.setting(SOURCE, uuid4().urn)
             destinations = open_destinations(config, clock=clock)
             await ledger.subscribe([each.subscription for each in destinations], now=clock())
-            return cls(config, ledger, callback_secrets, source=source, destinations=destinations, clock=clock)
+            return cls(
+                config,
+                ledger,
+                callback_secrets,
+                source=source,
+                keys=await ledger.keys(),
+                destinations=destinations,
+                clock=clock,
+            )
         except BaseException:
             await ledger.aclose()
             raise
@@ -191,6 +208,7 @@ class Runtime:
         await self._telling.end(within=TELLING_ENDS_WITHIN)
         await asyncio.gather(*(each.destination.aclose() for each in self._destinations))
         await self.feed.aclose()
+        await self.keyring.aclose()
         await self.ledger.aclose()
         log.info("receiver.stopped")
 

@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from receiver.eventjson import event_json
 from receiver.feed import Listener, Wish
+from receiver.keys import Access
 from receiver.ledger.base import StoredEvent
 from receiver.ledger.errors import LedgerUnavailable
 from receiver.lingering import CONNECTION
@@ -48,19 +49,21 @@ class Ending(StrEnum):
     CLIENT_LEFT = "client_left"
     TOO_SLOW = "too_slow"
     STOPPING = "stopping"
+    REVOKED = "revoked"
     LEDGER_UNAVAILABLE = "ledger_unavailable"
 
 
 class EventStream(Response):
     """The answer that goes on: events after a position, or from now on, until one side has had enough."""
 
-    def __init__(self, runtime: Runtime, wish: Wish, *, after: int | None, form: Form) -> None:
+    def __init__(self, runtime: Runtime, wish: Wish, *, after: int | None, form: Form, access: Access) -> None:
         super().__init__(headers={"Content-Type": EVENT_STREAM, SOURCE_HEADER: runtime.source, **_HEADERS})
         del self.headers["content-length"]
         self._runtime = runtime
         self._wish = wish
         self._after = after
         self._form = form
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream. Raises Overloaded, LedgerUnavailable and Problem 503 before the first byte."""
@@ -86,7 +89,7 @@ class EventStream(Response):
             connection = scope.get("extensions", {}).get(CONNECTION, {})
             if "has_no_end" in connection:
                 connection["has_no_end"]()
-            client = _Client(self._runtime, listener, gone, send, form=self._form)
+            client = _Client(self._runtime, listener, gone, send, form=self._form, access=self._access)
             try:
                 await _end(await client.serve(start), client, connection.get("abort"))
             finally:
@@ -97,11 +100,20 @@ class _Client:
     """One who listens: what is written to it, and how long it may take."""
 
     def __init__(
-        self, runtime: Runtime, listener: Listener, gone: asyncio.Task[None], send: Send, *, form: Form
+        self,
+        runtime: Runtime,
+        listener: Listener,
+        gone: asyncio.Task[None],
+        send: Send,
+        *,
+        form: Form,
+        access: Access,
     ) -> None:
         self.gone = gone
         self.is_stuck = False  # it does not take what was written
         self._feed = runtime.feed
+        self._keyring = runtime.keyring
+        self._access = access
         self._source = runtime.source
         self._listener = listener
         self._send = send
@@ -147,6 +159,8 @@ class _Client:
             if self.gone.done():
                 return Ending.CLIENT_LEFT
             events = await self._listener.take()
+            if not self._keyring.is_valid(self._access):
+                return Ending.REVOKED
             if events:
                 await self._tell(events)
             elif not self._listener.is_behind and not await self._is_rung():

@@ -11,9 +11,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from receiver.api import admitted, read_submission
+from receiver.api import LONGEST_KEY, admitted, read_submission, seen
 from receiver.bodies import known_fields, read_fields, text_field, whole_number
-from receiver.ledger.base import OpenedAs
+from receiver.keys import Access, Scope
+from receiver.ledger.base import Client, OpenedAs
 from receiver.ledger.errors import UnknownTask
 from receiver.problems import invalid
 from receiver.runtime import Runtime
@@ -21,7 +22,6 @@ from receiver.taskjson import record_json
 from submitter.errors import FieldProblem
 from submitter.journal import FENCE_HEADER, TaskKey
 
-LONGEST_KEY = 200  # characters of an Idempotency-Key that are looked at
 LONGEST_DEFERRAL = 86_400  # seconds
 
 _STATUS = {OpenedAs.TO_SEND: 201, OpenedAs.ALREADY: 200, OpenedAs.QUEUED: 202}
@@ -41,10 +41,11 @@ async def open_submission(request: Request) -> Response:
     200 (submitted before) and 202 (waits for a slot; the receiver sends it) carry no callback URL: nobody
     else may send it. An opener that repeats its `Idempotency-Key` is answered as at first.
     """
-    runtime = admitted(request)
-    submission = await read_submission(request, runtime)
+    runtime, access = admitted(request, Scope.SUBMIT)
+    submission, _ = await read_submission(request, runtime, access)
     opened_by = request.headers.get("idempotency-key", "")[:LONGEST_KEY] or None
-    opened = await runtime.journal.write_down(submission, opened_by=opened_by)
+    client = Client(tenant=access.owner, quota=access.quota)
+    opened = await runtime.journal.write_down(submission, opened_by=opened_by, client=client)
     callback_url = None
     if opened.outcome is OpenedAs.TO_SEND:
         callback_url = runtime.journal.callback_url(submission.provider, submission.external_task_id)
@@ -57,7 +58,7 @@ async def open_submission(request: Request) -> Response:
 
 async def hear_answer(request: Request) -> Response:
     """POST /v1/submissions/{id}/answer: the create's raw answer, which the receiver reads itself."""
-    runtime = admitted(request)
+    runtime, access = admitted(request, Scope.SUBMIT)
     fields = await _fields(request, runtime, "http_status", "body_base64")
     http_status = whole_number(fields.get("http_status"))
     if http_status is None or not 100 <= http_status <= 599:
@@ -66,16 +67,16 @@ async def hear_answer(request: Request) -> Response:
         body = base64.b64decode(text_field(fields, "body_base64"), validate=True)
     except (binascii.Error, ValueError):
         raise invalid([FieldProblem("body_base64", "must be base64")]) from None
-    await runtime.journal.hear(await _task_key(request, runtime), http_status, body)
+    await runtime.journal.hear(await _task_key(request, runtime, access), http_status, body)
     return await _shown(request, runtime)
 
 
 async def hear_refusal(request: Request) -> Response:
     """POST /v1/submissions/{id}/refusal: it was refused, or (`kind`) deferred or left unanswered."""
-    runtime = admitted(request)
+    runtime, access = admitted(request, Scope.SUBMIT)
     fields = await _fields(request, runtime, "reason", "kind", "retry_after_seconds")
     reason = text_field(fields, "reason")
-    key = await _task_key(request, runtime)
+    key = await _task_key(request, runtime, access)
     match fields.get("kind", Kind.REFUSED):
         case Kind.REFUSED:
             await runtime.journal.refuse(key, reason)
@@ -92,15 +93,14 @@ async def _fields(request: Request, runtime: Runtime, *known: str) -> dict[str, 
     return known_fields(await read_fields(request, limit=runtime.config.api.max_body_bytes), *known)
 
 
-async def _task_key(request: Request, runtime: Runtime) -> TaskKey:
+async def _task_key(request: Request, runtime: Runtime, access: Access) -> TaskKey:
     """The task, and the sending of it that this is about: what the opening was answered with, if it is sent back."""
     said = request.headers.get(FENCE_HEADER, "")
     fence = int(said) if said.isascii() and said.isdecimal() and len(said) < 16 else None
-    external_task_id = request.path_params["external_task_id"]
-    record = await runtime.ledger.record(external_task_id)
-    if record is None or record.task.provider not in runtime.providers:
-        raise UnknownTask(external_task_id)
-    return TaskKey(provider=record.task.provider, external_task_id=external_task_id, fence=fence)
+    task = (await seen(request, runtime, access)).task
+    if task.provider not in runtime.providers:
+        raise UnknownTask(task.external_task_id)
+    return TaskKey(provider=task.provider, external_task_id=task.external_task_id, fence=fence)
 
 
 async def _shown(request: Request, runtime: Runtime) -> Response:

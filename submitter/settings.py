@@ -91,7 +91,7 @@ def without_password(url: str) -> str:
     return f"{scheme}{slashes}{'********@' if at else ''}{host}{'?…' if query else question}"
 
 
-@lru_cache(maxsize=1024)  # of the peers and names of every request, which are few
+@lru_cache(maxsize=64)  # asked at each request of a receiver without keys
 def is_loopback(host: str | None) -> bool:
     """Whether this host, judged as text and never by DNS, is this machine."""
     if host is None:

@@ -24,12 +24,13 @@ COMMANDS = {
     "deliveries": "deliveries",
     "destinations": "deliveries",
     "events": "events",
+    "keys": "keys",
     "listen": "listening",
     "config": "configuring",
     "migrate": "configuring",
     "sandbox": "playing",
 }
-GROUPS = frozenset({"tasks", "callbacks", "deliveries", "events", "config"})
+GROUPS = frozenset({"tasks", "callbacks", "deliveries", "events", "keys", "config"})
 
 
 def command_line(arguments: Sequence[str]) -> typer.Typer:

@@ -31,6 +31,7 @@ from submitter.sse import Block
 
 FIRST_PATIENCE = 5.0  # seconds, with a receiver that never answered yet: it may just be starting
 
+NOT_LET_IN = frozenset({"api_key_required", "key_malformed", "key_wrong", "local_only"})
 LAST_POSITION = 10**18 - 1  # a receiver reads no longer number
 
 ReceiverOption = Annotated[
@@ -38,7 +39,7 @@ ReceiverOption = Annotated[
     typer.Option(envvar="HOOKLEDGER_RECEIVER", help="The receiver, if it is not the one of the configuration here."),
 ]
 ReceiverKeyOption = Annotated[
-    str | None, typer.Option(envvar="HOOKLEDGER_RECEIVER_KEY", help="One of that receiver's api.keys.")
+    str | None, typer.Option(envvar="HOOKLEDGER_RECEIVER_KEY", help="A key of that receiver.")
 ]
 TypesOption = Annotated[
     list[str] | None, typer.Option("--type", help="Only events of this type, such as task.failed or 'task.*'.")
@@ -114,8 +115,8 @@ async def road_to(find: Callable[[], str | None], key: str | None) -> AsyncItera
             await road.reach()
             yield road
         except WatchError as error:
-            if error.code in {"api_key_required", "local_only"}:
-                given = "the key is none of its api.keys" if key else "it asks for a key"
+            if error.code in NOT_LET_IN:
+                given = "the key is none of its keys" if key else "it asks for a key"
                 raise CommandError(
                     f"{find() or 'the receiver'} lets nobody in: {given}; give one with --receiver-key, "
                     "or HOOKLEDGER_RECEIVER_KEY"

@@ -46,7 +46,7 @@ def submit(
         typer.Option(envvar="HOOKLEDGER_RECEIVER", help="A receiver elsewhere; this machine sends, that one keeps."),
     ] = None,
     receiver_key: Annotated[
-        str | None, typer.Option(envvar="HOOKLEDGER_RECEIVER_KEY", help="One of that receiver's api.keys.")
+        str | None, typer.Option(envvar="HOOKLEDGER_RECEIVER_KEY", help="A key of that receiver.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
+from receiver.keys import StoredKey
 from receiver.ledger.deliveries import Delivery, Outbox
 from receiver.ledger.errors import Refusal
 from receiver.straggler import Next, Outcome, Purpose
@@ -56,6 +57,7 @@ class Client:
 
     A `task_id` names one task of the tenant's at an account, an `idempotency_key` one of all the tenant's. `quota`
     is how many tasks the tenant may have running. `callback_url` is where the client is told of changes.
+    `is_id_given`: the opening's id is of the client's choice, and so must be the task's.
     """
 
     tenant: str = ""
@@ -63,6 +65,7 @@ class Client:
     callback_url: str | None = None
     idempotency_key: str | None = None
     quota: int | None = None
+    is_id_given: bool = False
 
 
 NOBODY = Client()
@@ -150,8 +153,13 @@ class Pause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """Which tasks to list, newest first. `after` is the cursor of an earlier page."""
+    """Which tasks to list, newest first. `after` is the cursor of an earlier page.
 
+    `tenant` None is everybody's, no `providers` are all: what somebody sees at all.
+    """
+
+    tenant: str | None = None
+    providers: frozenset[str] = frozenset()
     state: TaskState | None = None
     provider: str | None = None
     settled_by: str | None = None
@@ -362,6 +370,15 @@ class Ledger(Outbox, Protocol):
 
     async def give_reasons(self, reasons: Mapping[int, str]) -> None:
         """Say anew why these kept bytes cannot be read."""
+
+    async def add_key(self, key: StoredKey) -> StoredKey:
+        """Keep a key. Raises KeyExists where one of this name was kept before, revoked or not."""
+
+    async def revoke_key(self, name: str, *, now: Moment) -> StoredKey:
+        """The key, revoked for good; one that was stays as it is. Raises UnknownKey."""
+
+    async def keys(self) -> list[StoredKey]:
+        """All of them, by name, the revoked too."""
 
     async def record(self, external_task_id: str) -> Record | None:
         """One task."""

@@ -8,6 +8,8 @@ LedgerError
 │   ├── QuotaReached      its tenant has as many tasks running as it may
 │   ├── UnknownTask       there is no such task
 │   ├── UnknownDelivery   there is no such delivery, or it is under way
+│   ├── KeyExists         a key of this name was made before
+│   ├── UnknownKey        there is no such key
 │   └── NotPossible       the task's state does not allow it
 ├── LedgerUnavailable   the store is in trouble: try again
 │   └── Overloaded        the queue is full: try again soon
@@ -64,6 +66,20 @@ class UnknownDelivery(Refusal):
 
     def __init__(self, key: str) -> None:
         super().__init__(f"no delivery {key} that could be told anew: there is none, or it is under way")
+
+
+class KeyExists(Refusal):
+    """A name is one key's for good: who reads the history is never misled about whose it was."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"a key {name} was made before, and names are not given twice: choose another one")
+
+
+class UnknownKey(Refusal):
+    """No key of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no key {name} in this ledger")
 
 
 class NotPossible(Refusal):

@@ -9,6 +9,7 @@ from functools import lru_cache
 from receiver.openapi.answers import answer_schemas
 from receiver.openapi.bodies import body_schemas
 from receiver.openapi.gateway import GatewayOperation, gateway_operations, gateway_schemas
+from receiver.openapi.keys import key_operations, key_schemas
 from receiver.openapi.operation import Operation, problem_schema, refusals_of
 from receiver.openapi.plain import plain_operations
 from receiver.openapi.shapes import Json
@@ -24,6 +25,7 @@ TAGS = {
     "deliveries": "What was told to whom, what was not, and telling it anew.",
     "gateway": "The providers' own wire, served from the ledger. Other paths below an account's, and ids "
     "that the ledger does not know, go to the provider as they are, for keys with `pass_through`.",
+    "keys": "Who may do what, and whose tasks he sees.",
     "callbacks": "What providers say.",
     "worker": "For platforms that have none.",
     "health": "For machines that watch.",
@@ -38,8 +40,9 @@ answered 405 `method_not_allowed`, with `Allow`; a path that is none, 404 `not_f
 time to wait beyond its longest are read as that."""
 
 _KEY = """\
-One of `api.keys`. A receiver without any answers requests of its own machine alone, which then need none; others are \
-answered 403 `local_only`."""
+One of `api.keys`, a key that was made (`hlk_…`), or a token that the secret of an access key (`hla_…`) signs with \
+HS256, as Kling's clients do. A route that is not within the key's scopes answers 403 `scope_missing`. A receiver \
+without `api.keys` answers requests of its own machine, which then need none; others are answered 403 `local_only`."""
 
 
 @lru_cache(maxsize=1)  # made for who asks first, which takes a hundredth of a second, and the same for everybody
@@ -50,7 +53,7 @@ def page(root: str) -> bytes:
 
 def document(root: str) -> Json:
     """The OpenAPI 3.1 document, made anew. `root` is where a host has mounted the receiver, or empty."""
-    operations = [*task_operations(), *telling_operations(), *plain_operations()]
+    operations = [*task_operations(), *telling_operations(), *key_operations(), *plain_operations()]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -74,7 +77,17 @@ def document(root: str) -> Json:
 
 def _schemas() -> dict[str, Json]:
     taken = body_schemas()
-    return dict(sorted({**answer_schemas(), **taken, **gateway_schemas(taken), "Problem": problem_schema()}.items()))
+    return dict(
+        sorted(
+            {
+                **answer_schemas(),
+                **taken,
+                **gateway_schemas(taken),
+                **key_schemas(),
+                "Problem": problem_schema(),
+            }.items()
+        )
+    )
 
 
 def _paths(operations: Sequence[Operation | GatewayOperation]) -> dict[str, Json]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from receiver.keys import Scope
 from receiver.openapi import examples
 from receiver.openapi.shapes import Json, answered, closed, listed, named, text
 from receiver.problems import CODES, PROBLEM
@@ -14,7 +15,9 @@ from submitter.blockstream import SOURCE_HEADER
 JSON = "application/json"
 
 EVERYWHERE = ("bad_http", "too_slow", "path_too_long", "too_many_pipelined", "headers_too_large", "internal")
-KEYED = ("api_key_required", "local_only")
+UNKNOWN_KEY = ("api_key_required", "key_malformed", "key_wrong", "key_not_yet_valid", "key_expired")
+KEYED = (*UNKNOWN_KEY, "local_only", "scope_missing")
+OPERATORS = ("operator_only",)
 BODY = ("too_large", "unsupported_encoding")
 STORE = ("ledger_unavailable",)
 WRITE = ("ledger_unavailable", "overloaded")
@@ -27,18 +30,19 @@ MORE: Mapping[str, Mapping[str, Json]] = {
             "what is wrong, field by field",
         )
     },
+    "scope_missing": {"scope": closed(Scope, "the scope that the key was not given")},
     "refused": {
         "provider_code": text("the provider's own code"),
         "provider_message": text("the provider's own message"),
     },
 }
 HEADERS: Mapping[str, Mapping[str, str]] = {
-    "api_key_required": {"WWW-Authenticate": "The scheme: Bearer."},
+    **{code: {"WWW-Authenticate": "The scheme: Bearer."} for code in UNKNOWN_KEY},
     "position_ahead": {SOURCE_HEADER: "The ledger's own name: another one begins anew."},
     "unsupported_encoding": {"Accept-Encoding": "identity"},
     **{
         code: {"Retry-After": "Seconds after which to send it again."}
-        for code in ("ledger_unavailable", "overloaded", "shutting_down", "too_many_invalid")
+        for code in ("ledger_unavailable", "overloaded", "shutting_down", "too_many_invalid", "quota_reached")
     },
 }
 

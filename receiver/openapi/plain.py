@@ -9,6 +9,7 @@ from receiver.metrics import CONTENT_TYPE
 from receiver.openapi import examples
 from receiver.openapi.operation import (
     BODY,
+    OPERATORS,
     STORE,
     WRITE,
     Answer,
@@ -39,7 +40,7 @@ def plain_operations() -> Sequence[Operation]:
                     "What came of it.", named("Replayed"), {**dict.fromkeys(map(str, COUNTED), 0), "next": None}
                 ),
             },
-            problems=("invalid_request", *BODY, *WRITE),
+            problems=("invalid_request", *OPERATORS, *BODY, *WRITE),
         ),
         _tick("get"),
         _tick("post"),
@@ -133,7 +134,7 @@ def _metrics() -> Operation:
         summary="Counters in Prometheus' text format",
         description="docs/metrics.md lists them. With `metrics.public` no key is needed.",
         answers={200: Answer(description="All of them.", content={CONTENT_TYPE: {"schema": text("the page")}})},
-        problems=STORE,
+        problems=(*OPERATORS, *STORE),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from receiver.api import LONGEST_WAIT, USUAL_PAGE
+from receiver.api import LONGEST_KEY, LONGEST_WAIT, USUAL_PAGE
 from receiver.ledger.sqlite.reader import MAX_LIMIT
 from receiver.openapi import examples
 from receiver.openapi.operation import (
@@ -21,7 +21,6 @@ from receiver.openapi.operation import (
     shown,
 )
 from receiver.openapi.shapes import Json, closed, cursor, external_task_id, named, seconds, text, whole
-from receiver.submissions import LONGEST_KEY
 from receiver.task import SettledBy, TaskState
 from submitter.journal import FENCE_HEADER
 
@@ -71,10 +70,18 @@ def _create() -> Operation:
         tag="tasks",
         summary="Submit a task",
         description="It is on disk before the provider hears of it, and is never sent twice: to send this request "
-        "again, with the same id, is always right.",
+        "again, with the same id or `Idempotency-Key`, is always right.",
         body=body(named("Submission"), {"provider": "cometapi", "endpoint": "omni-image", "request": examples.REQUEST}),
+        parameters=(
+            in_header(
+                "Idempotency-Key",
+                text("names the task as an id would, among the tenant's", pattern=f"^[!-~]{{1,{LONGEST_KEY}}}$"),
+            ),
+        ),
         answers={
-            200: _task("The same task: this id was submitted before, with the same request.", headers=_location()),
+            200: _task(
+                "The same task: this id or key was submitted before, with the same request.", headers=_location()
+            ),
             201: _task("The task, which the provider has taken.", examples.submitted(), headers=_location()),
             202: _task(
                 "The task, still `pending`: it waits for a slot, or for an answer.",
@@ -82,7 +89,7 @@ def _create() -> Operation:
                 headers=_location(),
             ),
         },
-        problems=("task_exists", "refused", "invalid_request", *BODY, *WRITE),
+        problems=("task_exists", "quota_reached", "refused", "invalid_request", *BODY, *WRITE),
     )
 
 
@@ -170,7 +177,7 @@ def _open() -> Operation:
             ),
             202: _opening("It waits for a slot, and the receiver sends it."),
         },
-        problems=("task_exists", "invalid_request", *BODY, *WRITE),
+        problems=("task_exists", "quota_reached", "invalid_request", *BODY, *WRITE),
     )
 
 

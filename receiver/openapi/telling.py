@@ -14,6 +14,7 @@ from receiver.openapi import examples
 from receiver.openapi.operation import (
     BODY,
     JSON,
+    OPERATORS,
     STORE,
     WRITE,
     Answer,
@@ -51,7 +52,7 @@ def telling_operations() -> Sequence[Operation]:
             answers={
                 200: shown("A page.", named("DeliveryPage"), {"deliveries": [examples.delivery()], "next": None}),
             },
-            problems=("invalid_request", *STORE),
+            problems=("invalid_request", *OPERATORS, *STORE),
         ),
         *_redeliveries(),
         Operation(
@@ -63,7 +64,7 @@ def telling_operations() -> Sequence[Operation]:
             answers={
                 200: shown("All of them.", named("DestinationList"), {"destinations": [examples.destination()]}),
             },
-            problems=STORE,
+            problems=(*OPERATORS, *STORE),
         ),
     )
 
@@ -118,7 +119,7 @@ def _redeliveries() -> Sequence[Operation]:
             answers={
                 200: shown("What it came to.", named("Redelivered"), {"matching": 2, "redelivered": 2, "next": None}),
             },
-            problems=("invalid_request", *BODY, *WRITE),
+            problems=("invalid_request", *OPERATORS, *BODY, *WRITE),
         ),
         Operation(
             method="post",
@@ -128,6 +129,6 @@ def _redeliveries() -> Sequence[Operation]:
             summary="Tell one anew, with the same id and bytes",
             parameters=(in_path("key", whole("the delivery's `id`", least=1, most=LARGEST)),),
             answers={200: shown("The delivery, due at once.", named("Delivery"), examples.delivery())},
-            problems=("not_found", *WRITE),
+            problems=("not_found", *OPERATORS, *WRITE),
         ),
     )

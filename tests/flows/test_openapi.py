@@ -63,17 +63,20 @@ NOT_OF_A_ROUTE = {"method_not_allowed"}
 DOCUMENT = document("")
 OPERATIONS = [(method, path) for path, operations in DOCUMENT["paths"].items() for method in operations]
 MODES = {"as-documented": GenerationMode.POSITIVE, "otherwise": GenerationMode.NEGATIVE}
-# Where a schema does not say all: what one provider takes and another does not, and what goes with a stream alone.
+# Where a schema does not say all: what one provider takes and another does not, which accounts and tenants there are,
+# and what goes with a stream alone.
 JUDGED_FURTHER = {
     "/v1/tasks",
     "/v1/submissions",
     "/v1/events",
+    "/v1/keys",
     "/callbacks/{provider}/{external_task_id}/{token}",
 }
-WITHOUT_A_CHOICE = {"/livez", "/readyz", "/metrics", "/openapi.json", "/v1/destinations"}  # nothing to ask otherwise
-WITHOUT_A_CHOICE |= {path for _, path in OPERATIONS if path.endswith("/{id}")}  # any text is somebody's id
+PLAIN = {"/livez", "/readyz", "/metrics", "/openapi.json", "/v1/destinations", "/v1/keys"}
+WITHOUT_A_CHOICE = {("get", path) for path in PLAIN}  # nothing to ask otherwise
+WITHOUT_A_CHOICE |= {each for each in OPERATIONS if each[1].endswith("/{id}")}  # any text is somebody's id
 ASKED = [
-    (mode, *each) for mode in MODES for each in OPERATIONS if mode == "as-documented" or each[1] not in WITHOUT_A_CHOICE
+    (mode, *each) for mode in MODES for each in OPERATIONS if mode == "as-documented" or each not in WITHOUT_A_CHOICE
 ]
 
 
@@ -215,6 +218,12 @@ def looks(house: House) -> list[tuple[str, str, str, Any]]:
         *(("get", "/v1/events", f"/v1/events{query}", None) for query in ("", "?type=task.failed", "?as=listed")),
         *(("get", "/v1/deliveries", f"/v1/deliveries{query}", None) for query in ("", "?limit=1", "?state=no")),
         ("get", "/v1/destinations", "/v1/destinations", None),
+        ("post", "/v1/keys", "/v1/keys", {"name": "shop"}),
+        ("post", "/v1/keys", "/v1/keys", {"name": "shop", "kind": "pair"}),
+        ("post", "/v1/keys", "/v1/keys", {"name": "a-pair", "kind": "pair", "quota": 2, "providers": ["cometapi"]}),
+        ("get", "/v1/keys", "/v1/keys", None),
+        ("delete", "/v1/keys/{name}", "/v1/keys/shop", None),
+        ("delete", "/v1/keys/{name}", "/v1/keys/nobody", None),
         ("get", "/v1/tick", "/v1/tick?seconds=0", None),
         ("get", "/metrics", "/metrics", None),
         ("get", "/readyz", "/readyz", None),

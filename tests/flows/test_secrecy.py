@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from receiver.callback_url import mint_callback_url
+from submitter.providers.kling import signed_token
 from tests.flows.builders import (
     WEBHOOK_SECRET,
     World,
@@ -42,6 +44,7 @@ class Day:
     problems: Sequence[str]
     shown: Mapping[str, str]
     tokens: Sequence[str]
+    made: Sequence[str]
     kept: bytes
 
 
@@ -69,6 +72,7 @@ async def lived_through(folder: Path) -> Day:
         ) as life,
     ):
         tokens, problems = await have_a_bad_day(life, world)
+        made = await use_made_keys(life, problems)
         shown = await all_that_is_shown(life)
         shown |= await asyncio.to_thread(all_that_commands_say, folder)
         problems.append(await stumble(life, folder))
@@ -79,6 +83,7 @@ async def lived_through(folder: Path) -> Day:
             problems=problems,
             shown=shown,
             tokens=tokens,
+            made=made,
             kept=database(folder),
         )
 
@@ -150,12 +155,30 @@ async def use_the_gateway(life: Life) -> list[httpx.Response]:
     return answers
 
 
+async def use_made_keys(life: Life, problems: list[str]) -> list[str]:
+    """Keys of each kind, used well and badly; answers what opens, and adds the problem documents."""
+    bearer = (await life.http.post("/v1/keys", json={"name": "shop", "quota": 1})).json()
+    pair = (await life.http.post("/v1/keys", json={"name": "studio", "kind": "pair"})).json()
+    signed = signed_token(pair["access_key"], pair["secret_key"], now=time.time_ns() // 1_000_000)
+    expired = signed_token(pair["access_key"], pair["secret_key"], now=0)
+    made: list[str] = [bearer["key"], pair["secret_key"], signed, expired]
+    keys = [*made, f"{bearer['key']}x", f"{signed}x", f"{bearer['key']}.a.b"]
+    for key in keys:
+        for method, path in (("GET", "/v1/tasks"), ("POST", "/v1/tasks"), ("GET", "/v1/keys"), ("POST", "/v1/tick")):
+            answer = await life.http.request(method, path, headers={"authorization": f"Bearer {key}"})
+            problems += [answer.text] if answer.status_code >= 400 else []
+    await life.http.delete("/v1/keys/shop")
+    problems.append((await life.http.get("/v1/tasks", headers={"authorization": f"Bearer {bearer['key']}"})).text)
+    return made
+
+
 async def all_that_is_shown(life: Life) -> dict[str, str]:
     """What apps and people are shown over HTTP, by path."""
     names = ["quoting", *(f"{account}-{number}" for account in ACCOUNTS for number in range(3))]
     paths = [
         "/v1/tasks?limit=500&include=request",
         "/v1/events?limit=500",
+        "/v1/keys",
         "/metrics",
         "/readyz",
         "/livez",
@@ -175,6 +198,8 @@ def all_that_commands_say(folder: Path) -> dict[str, str]:
         ["callbacks", "show", "2"],
         ["callbacks", "show", "2", "--json"],
         ["callbacks", "replay", "--unreadable", "--dry-run"],
+        ["keys", "list"],
+        ["keys", "list", "--json"],
         ["config", "show"],
         ["config", "show", "--json"],
         ["config", "check"],
@@ -266,3 +291,11 @@ async def test_no_key_and_no_secret_is_in_the_database(bad_day: Day) -> None:
 
     assert PROMPT in text
     assert [] == secrets_in(text, bad_day.tokens[quoted:])
+
+
+async def test_a_key_that_was_made_is_in_nothing_but_the_answer_that_made_it(bad_day: Day) -> None:
+    everywhere = [bad_day.log, *bad_day.problems, *bad_day.shown.values(), bad_day.kept.decode("latin-1")]
+
+    assert 4 == len(bad_day.made)
+    assert all("studio" in bad_day.shown[each] for each in ("/v1/keys", "keys list", "keys list --json"))
+    assert [] == [key for key in bad_day.made for text in everywhere if key in text]

@@ -49,13 +49,14 @@ def _all() -> Mapping[str, Check]:
         keeping,
         looking,
         opening,
+        owning,
         reading,
         sending,
         telling,
         turns,
     )
 
-    modules = (opening, clients, sending, turns, hearing, keeping, asking, ending, reading, looking, telling)
+    modules = (opening, owning, clients, sending, turns, hearing, keeping, asking, ending, reading, looking, telling)
     named = [each for module in modules for each in checks_of(module).items()]
     assert len(named) == len(dict(named)), "two checks have one name: one of them would not run"
     return dict(named)

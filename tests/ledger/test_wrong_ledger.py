@@ -12,7 +12,21 @@ from typing import Any, ClassVar
 
 import pytest
 
-from receiver.ledger.base import Claim, Heard, Judge, Lane, Opened, OpenedAs, Opening, Pause, StoredEvent, Unsent
+from receiver.keys import StoredKey
+from receiver.ledger.base import (
+    Claim,
+    Heard,
+    Judge,
+    Lane,
+    Opened,
+    OpenedAs,
+    Opening,
+    Page,
+    Pause,
+    Query,
+    StoredEvent,
+    Unsent,
+)
 from receiver.ledger.errors import Refusal, TaskExists
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.ledger.sqlite.connection import in_thread
@@ -324,6 +338,18 @@ class ExpiresEarly(SqliteLedger):
         return await super().settle_overdue(judge, now=now + 1, limit=limit)
 
 
+class ListsEverybodysTasks(SqliteLedger):
+    async def tasks(self, query: Query) -> Page:
+        return await super().tasks(replace(query, tenant=None))
+
+
+class ForgetsRevocations(Meddler):
+    async def revoke_key(self, name: str, *, now: Moment) -> StoredKey:
+        revoked = await super().revoke_key(name, now=now)
+        await self.meddle("update keys set revoked_at = null")
+        return revoked
+
+
 def _refenced(raw: sqlite3.Connection, outcome: Outcome) -> Outcome:
     """The outcome under whatever fence is in force."""
     row = raw.execute("select fence from tasks where external_task_id = ?", (outcome.external_task_id,)).fetchone()
@@ -387,6 +413,8 @@ CAUGHT_BY: list[tuple[type[SqliteLedger], str]] = [
     (KeepsEverythingUnreadable, "test_the_latest_thousand_unreadable_bodies_are_kept"),
     (ReplaysInTwoCommits, "test_what_is_replayed_leaves_the_drawer_with_its_effect"),
     (ReplaysWithoutLooking, "test_what_has_left_the_drawer_is_not_heard_again"),
+    (ListsEverybodysTasks, "test_a_tenants_pages_show_its_own_tasks_at_its_own_accounts_alone"),
+    (ForgetsRevocations, "test_a_revocation_is_for_good_and_twice_is_once"),
     (ExpiresEarly, "test_a_silent_task_expires_at_its_deadline_and_not_before"),
 ]
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import aiosqlite
 import structlog
 
+from receiver.keys import StoredKey
 from receiver.ledger.base import (
     Change,
     Claim,
@@ -44,7 +45,7 @@ from receiver.ledger.deliveries import (
 )
 from receiver.ledger.errors import LedgerUnusable, Refusal, Unwritable
 from receiver.ledger.migrate import migrate_sqlite
-from receiver.ledger.sqlite import claiming, outbox, pictures, replaying, sending, unreadable
+from receiver.ledger.sqlite import claiming, keys, outbox, pictures, replaying, sending, unreadable
 from receiver.ledger.sqlite.connection import connect_reader, connect_writer, in_thread
 from receiver.ledger.sqlite.hearing import Hear
 from receiver.ledger.sqlite.lock import LedgerLock
@@ -281,6 +282,18 @@ class SqliteLedger:
     async def destinations(self) -> list[DestinationState]:
         """As Outbox.destinations."""
         return await self._reader.destinations()
+
+    async def add_key(self, key: StoredKey) -> StoredKey:
+        """As Ledger.add_key."""
+        return await self._write(lambda raw: keys.add(raw, key))
+
+    async def revoke_key(self, name: str, *, now: Moment) -> StoredKey:
+        """As Ledger.revoke_key."""
+        return await self._write(lambda raw: keys.revoke(raw, name, now=now))
+
+    async def keys(self) -> list[StoredKey]:
+        """As Ledger.keys."""
+        return await self._reader.keys()
 
     async def record(self, external_task_id: str) -> Record | None:
         """As Ledger.record."""

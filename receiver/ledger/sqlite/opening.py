@@ -102,7 +102,10 @@ def _task_named(raw: sqlite3.Connection, opening: Opening) -> sqlite3.Row | None
     }
     if len(found) > 1 or any(row["tenant"] != client.tenant for row in found.values()):
         raise TaskExists(client.task_id or opening.external_task_id)
-    return next(iter(found.values()), None)
+    task = next(iter(found.values()), None)
+    if task is not None and client.is_id_given and task["external_task_id"] != opening.external_task_id:
+        raise TaskExists(opening.external_task_id)  # its key names another one
+    return task
 
 
 def _require_quota(raw: sqlite3.Connection, client: Client) -> None:
@@ -121,6 +124,10 @@ def _recognise(raw: sqlite3.Connection, found: sqlite3.Row, opening: Opening) ->
     is_same_request = found["request_digest"] == opening.request_digest and found["provider"] == opening.provider
     if not is_same_request or found["client_task_id"] != opening.client.task_id:
         raise TaskExists(opening.client.task_id or opening.external_task_id)
+    if opening.client.idempotency_key is not None and found["idempotency_key"] is None:
+        raw.execute(
+            "update tasks set idempotency_key = ? where key = ?", (opening.client.idempotency_key, found["key"])
+        )
     is_its_opener = opening.opened_by is not None and found["opened_by"] == opening.opened_by
     is_unanswered = found["state"] == TaskState.PENDING and found["sent_at"] is not None
     may_send = is_its_opener and is_unanswered and found["sent_by_opener"]

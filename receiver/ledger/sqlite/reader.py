@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
+from receiver.keys import StoredKey
 from receiver.ledger.base import History, HistoryReport, KeptUnreadable, Page, Query, StoredEvent, WireQuery
 from receiver.ledger.deliveries import DeliveryPage, DeliveryQuery, DestinationState
 from receiver.ledger.errors import LedgerUnavailable, LedgerUnusable
 from receiver.ledger.migrate import require_current
 from receiver.ledger.sqlite import looking, outboxreading
 from receiver.ledger.sqlite.connection import connect_reader, in_thread, is_store_trouble
+from receiver.ledger.sqlite.keys import all_keys
 from receiver.ledger.sqlite.rows import ROW, event_of, record_of
 from receiver.ledger.sqlite.unreadable import kept_of
 from receiver.lifecycle import HELD_FOR
@@ -63,7 +65,10 @@ class SqliteReader:
     async def tasks(self, query: Query) -> Page:
         """A page, newest first. Raises ValueError on a cursor that is none."""
         limit = min(max(query.limit, 1), MAX_LIMIT)
+        providers = json.dumps(sorted(query.providers)) if query.providers else None
         filters: list[tuple[str, Any]] = [
+            ("tenant = ? and tenant <> ''" if query.tenant else "tenant = ?", query.tenant),  # as its index has it
+            ("provider in (select value from json_each(?))", providers),
             ("state = ?", query.state),
             ("provider = ?", query.provider),
             ("settled_by = ?", query.settled_by),
@@ -110,6 +115,10 @@ class SqliteReader:
         """One of them."""
         row = await self._one("select * from unreadable where key = ?", key)
         return None if row is None else kept_of(row)
+
+    async def keys(self) -> list[StoredKey]:
+        """Every key, by name."""
+        return await self._read(all_keys)
 
     async def next_send_at(self, provider: str) -> Moment | None:
         """When the first unsent task of this account may leave."""
