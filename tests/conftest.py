@@ -2,6 +2,6 @@
 
 import pytest
 
-_CLAIMS = ("asking", "ending", "hearing", "keeping", "opening", "reading", "sending", "telling")
+_CLAIMS = ("asking", "callingback", "ending", "hearing", "keeping", "opening", "reading", "sending", "telling")
 
 pytest.register_assert_rewrite("tests.ledger.builders", *(f"tests.ledger.claims.{each}" for each in _CLAIMS))

@@ -32,3 +32,7 @@ create table keys (
     check ((kind = 'pair') = (access_key is not null)),
     check ((kind = 'bearer') = (digest is not null))
 ) strict, without rowid;
+
+-- Deliveries to the clients of tasks lie in `deliveries` like others; their destination begins with @ (receiver/origins.py).
+create index deliveries_to_clients_under_way on deliveries (destination)
+    where is_leased and destination >= '@' and destination < 'A';
