@@ -14,9 +14,10 @@ from receiver.counters import Counters
 from receiver.eventtype import types_matching
 from receiver.ledger.deliveries import AttemptResult, ClaimedDelivery, DeliveryQuery, DeliveryState, Subscription
 from receiver.ledger.sqlite import SqliteLedger
+from receiver.outbox.attempts import LONGEST_REASON, Attempts, settlement_of
 from receiver.outbox.destination import Attempt, Delivered, GiveUp, TryAgain
 from receiver.outbox.message import Message
-from receiver.outbox.relay import AT_ONCE, LONGEST_REASON, Relay, settlement_of
+from receiver.outbox.relay import AT_ONCE, Relay
 from submitter.inflight import InFlight
 from submitter.moments import millis
 from tests.ledger.builders import JUDGE, NOW, PROCESSING, callback
@@ -59,16 +60,8 @@ async def ledger(tmp_path: Path) -> AsyncIterator[SqliteLedger]:
 async def relayed(ledger: SqliteLedger, destination: Answers, *, turns: int = 1) -> list[int]:
     """So many turns, each with everything that it began; how many attempts each began."""
     in_flight = InFlight()
-    relay = Relay(
-        ledger,
-        "app",
-        destination,
-        source=SOURCE,
-        clock=lambda: NOW,
-        counters=Counters(),
-        in_flight=in_flight,
-        on_room=lambda: None,
-    )
+    attempts = Attempts(ledger, clock=lambda: NOW, counters=Counters(), in_flight=in_flight, on_room=lambda: None)
+    relay = Relay(ledger, "app", destination, source=SOURCE, attempts=attempts)
     begun = []
     for _ in range(turns):
         begun.append((await relay.run_once(NOW))["told"])
