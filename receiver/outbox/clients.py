@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -54,12 +55,11 @@ class ClientCallbacks(Closing):
 
     async def call_back(self, message: CallbackMessage) -> Attempt:
         """One POST. A client that answers 410 wants no more of this one: of other tasks it has said nothing."""
-        try:
-            url = httpx.URL(message.url)
-        except httpx.InvalidURL:  # whose words may quote the URL
+        url = _read(message.url)
+        if url is None:
             return GiveUp(reason="its callback_url cannot be sent to")
-        if why := self._why_not(url):
-            return GiveUp(reason=why)
+        if url.scheme == "http" and not self._allows_http:
+            return GiveUp(reason="its callback_url would show the result to everybody on the way: https is needed")
         secrets = [client_secret(secret, message.tenant) for secret in self._secrets]
         letter = Letter(url=url, id=message.id, body=message.body, secrets=secrets)
         attempt = await self._origin(message.tenant, url).post(letter)
@@ -69,13 +69,6 @@ class ClientCallbacks(Closing):
     async def aclose(self) -> None:
         """Close the kept connections."""
         await asyncio.gather(*(origin.aclose() for origin in self._kept.values()))
-
-    def _why_not(self, url: httpx.URL) -> str | None:
-        if url.scheme not in {"https", "http"} or not url.host or url.userinfo:
-            return "its callback_url cannot be sent to"
-        if url.scheme == "http" and not self._allows_http:
-            return "its callback_url would show the result to everybody on the way: https is needed"
-        return None
 
     def _origin(self, tenant: str, url: httpx.URL) -> Origin:
         """What is kept for it, or a new one. Tenants do not wait for each other's connections."""
@@ -91,6 +84,16 @@ class ClientCallbacks(Closing):
         idle = [name for name, origin in self._kept.items() if not origin.is_busy]
         superfluous = [self._kept.pop(name) for name in idle[: max(len(self._kept) - KEPT, 0)]]
         await asyncio.gather(*(origin.aclose() for origin in superfluous))
+
+
+def _read(text: str) -> httpx.URL | None:
+    """The URL, if it is one and two readers of URLs agree on whom it names: the other said what it is called."""
+    try:
+        url, host = httpx.URL(text), urlsplit(text).hostname
+    except (httpx.InvalidURL, ValueError):  # whose words may quote the URL
+        return None
+    is_understood_alike = host in {url.host, url.raw_host.decode("ascii")}
+    return url if url.scheme in {"https", "http"} and host and is_understood_alike and not url.userinfo else None
 
 
 def _why_private(host: str, address: Address, why: str) -> str:  # noqa: ARG001 - whoever named the host is a stranger

@@ -439,6 +439,7 @@ MISPLACED = [
     ("HOOKLEDGER_API__KEYS", f"[{SECRET}"),
     ("HOOKLEDGER_API__KEYS", f'[{{"a": "{SECRET}"}}]'),
     ("HOOKLEDGER_PROVIDERS__KLING__WEBHOOK_SECRETS", f"whsec_{SECRET}!"),
+    ("HOOKLEDGER_GATEWAY__WEBHOOK_SECRETS", f"whsec_{SECRET}!"),
     ("HOOKLEDGER_PROVIDERS__COMETAPI__SECRET_KEY", SECRET),
     ("HOOKLEDGER_PROVIDERS__KLING__SECRET_KEY", SECRET),
     ("HOOKLEDGER_PROVIDERS__KLING__API_KEYY", SECRET),
@@ -720,8 +721,6 @@ def test_without_a_public_url_it_is_this_machines_own(server: dict[str, Any], ur
 
 PROMISED_LATER = {
     "archive.url": {"archive": {"url": "file:///images"}},
-    "gateway.answer_within": {"gateway": {"answer_within": "5s"}},
-    "gateway.private_callbacks": {"gateway": {"private_callbacks": True}},
     "retention.tasks": {"retention": {"tasks": "10d"}},
     "retention.reports": {"retention": {"reports": "10d"}},
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.breaker import RETRY_AFTER
+from receiver.breaker import CLIENT_RETRY_AFTER, RETRY_AFTER
 from receiver.counters import Counters
 from receiver.eventtype import types_matching
 from receiver.ledger.deliveries import AttemptResult, ClaimedDelivery, DeliveryQuery, DeliveryState, Subscription
@@ -121,8 +121,15 @@ async def test_a_reason_that_no_database_takes_is_written_down_all_the_same(ledg
     }
 
 
-def claimed(attempts: int = 1) -> ClaimedDelivery:
-    return ClaimedDelivery(key=7, fence=3, destination="app", attempts=attempts, event=an_event())
+def claimed(attempts: int = 1, *, destination: str = "app") -> ClaimedDelivery:
+    return ClaimedDelivery(key=7, fence=3, destination=destination, attempts=attempts, event=an_event())
+
+
+def test_a_client_is_tried_again_less_often_than_a_destination() -> None:
+    tries = len(CLIENT_RETRY_AFTER) + 1
+
+    assert settlement_of(claimed(tries), TryAgain(reason="no"), now=NOW).retry_at is not None
+    assert settlement_of(claimed(tries, destination="@https://h:443"), TryAgain(reason="no"), now=NOW).retry_at is None
 
 
 def test_a_failure_is_tried_again_by_the_schedule_and_later_if_it_asks() -> None:
