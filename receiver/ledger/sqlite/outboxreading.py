@@ -51,7 +51,7 @@ def count(raw: sqlite3.Connection, query: DeliveryQuery) -> int:
 
 
 def destinations(raw: sqlite3.Connection) -> list[DestinationState]:
-    """As Outbox.destinations. A client's origin is there while something is open, dead, or to be said of it."""
+    """As Outbox.destinations. A client's origin is there while something is open or dead."""
     found = raw.execute(
         """
         select coalesce(failures, 0) as failures, failing_since, coalesce(paused_until, 0) as paused_until,
