@@ -28,7 +28,8 @@ from receiver.breaker import PAUSES
 from receiver.eventtype import EventType
 from receiver.ledger.deliveries import Subscription
 from receiver.ledger.sqlite.connection import begin, connect_writer, in_thread
-from receiver.ledger.sqlite.outbox import subscribe, write_deliveries
+from receiver.ledger.sqlite.outbox import subscribe
+from receiver.ledger.sqlite.outboxwriting import write_deliveries
 from submitter.moments import Moment, millis
 
 BACK, OTHER = "back", "other"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -23,10 +24,13 @@ RETRY_AFTER = (
     timedelta(hours=20),
     timedelta(hours=24),
 )
+# A client asks too, and will have seen its result: seventeen hours at most.
+CLIENT_RETRY_AFTER = RETRY_AFTER[:9]
 FINAL_WAITS_FOR = 2  # failed attempts of an earlier event of its task, which is then superseded
 OPENS_AFTER = 5  # failures in a row: less may be chance, more only costs both sides
 PAUSES = Backoff(first=timedelta(seconds=5), factor=2, longest=timedelta(minutes=5))
 DISABLED_AFTER = timedelta(days=5)  # of nothing but failures
+CLIENT_WAITS_FOR = timedelta(days=1)  # of nothing but failures; what has waited for as long is then given up
 LONGEST_PAUSE = timedelta(hours=1)  # that a destination may ask for with Retry-After
 
 
@@ -57,11 +61,13 @@ class Health:
         return "open" if self.is_open else "closed"
 
 
-def retry_at(message_id: str, *, attempts: int, now: Moment) -> Moment | None:
+def retry_at(
+    message_id: str, *, attempts: int, now: Moment, delays: Sequence[timedelta] = RETRY_AFTER
+) -> Moment | None:
     """When to try again after so many attempts (1 after the first); None where it is time to give up."""
-    if attempts > len(RETRY_AFTER):
+    if attempts > len(delays):
         return None
-    return now + spread(millis(RETRY_AFTER[attempts - 1]), f"{message_id}:{attempts}")
+    return now + spread(millis(delays[attempts - 1]), f"{message_id}:{attempts}")
 
 
 def room(health: Health, *, limit: int, now: Moment) -> int:
@@ -83,14 +89,25 @@ def probing(health: Health, delivery: int, *, until: Moment) -> Health:
     return replace(health, probe=delivery, paused_until=until)
 
 
-def after_failed(health: Health, reason: str, *, delivery: int, name: str, now: Moment) -> Health:
-    """One came to nothing. What left before the breaker opened, and fails after, tells nothing new."""
+def after_failed(
+    health: Health,
+    reason: str,
+    *,
+    delivery: int,
+    name: str,
+    now: Moment,
+    disabled_after: timedelta | None = DISABLED_AFTER,
+) -> Health:
+    """One came to nothing. What left before the breaker opened, and fails after, tells nothing new.
+
+    `disabled_after` is how long it may fail before it is told no more, or None where that is not for us to say.
+    """
     is_probe = delivery == health.probe
     if health.disabled_at is not None or (health.is_open and health.paused_until > now and not is_probe):
         return health
     since = now if health.failing_since is None else health.failing_since
     failing = replace(health, failures=health.failures + 1, failing_since=since, reason=reason, probe=None)
-    if now - since >= millis(DISABLED_AFTER):
+    if disabled_after is not None and now - since >= millis(disabled_after):
         return replace(failing, disabled_at=now)
     if not failing.is_open:
         return failing
@@ -107,6 +124,13 @@ def after_pause(health: Health, asked: timedelta, *, now: Moment) -> Health:
     """It asked to be left in peace for so long."""
     until = now + millis(min(asked, LONGEST_PAUSE))
     return replace(health, paused_until=max(health.paused_until, until))
+
+
+def is_time_to_give_up(health: Health, *, now: Moment) -> bool:
+    """Whether a client's origin has been dead for so long that what waits for it is no news any more."""
+    return (
+        health.is_open and health.failing_since is not None and now - health.failing_since >= millis(CLIENT_WAITS_FOR)
+    )
 
 
 def after_gone(health: Health, reason: str, *, now: Moment) -> Health:

@@ -22,6 +22,7 @@ from receiver.configdestinations import DestinationConfig
 from receiver.configerrors import ConfigError, ConfigProblem, problems_in
 from receiver.configsources import Layer, read_environment, read_flags, read_toml
 from submitter.settings import BASE_URLS, Duration, ProviderSettings, Secrets, Texts, listed
+from submitter.signatures import key_of
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
@@ -94,7 +95,20 @@ class GatewayConfig(_Table):
     """The Kling wire, served from the ledger."""
 
     answer_within: Duration = Field(timedelta(seconds=10), description="how long a create waits for its provider")
-    private_callbacks: bool = Field(default=False, description="let clients name private callback_urls")
+    private_callbacks: bool = Field(
+        default=False, description="let clients name callback_urls that are http or private: for development"
+    )
+    webhook_secrets: Secrets = Field(
+        (),
+        description="whsec_…: clients' callbacks are signed with all; rotate by prepending (docs/gateway-callbacks.md)",
+    )
+
+    @field_validator("webhook_secrets")
+    @classmethod
+    def _are_keys(cls, secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for secret in secrets:
+            key_of(secret.get_secret_value())
+        return secrets
 
 
 class ArchiveConfig(_Table):

@@ -125,7 +125,7 @@ def destination_json(state: DestinationState) -> dict[str, Any]:
     health = state.health
     return {
         "name": state.name,
-        "state": health.state if state.is_configured else "removed",
+        "state": health.state if state.is_told else "removed",
         "failures": health.failures,
         "failing_since": iso_or_none(health.failing_since),
         "paused_until": iso_or_none(health.paused_until or None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,7 @@ from receiver.counters import Counters
 from receiver.keys import Scope
 from receiver.ledger.base import WriterState
 from receiver.ledger.deliveries import DestinationState
+from receiver.origins import CLIENTS, label_of
 from receiver.runtime import Runtime
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -45,7 +47,8 @@ QUESTIONS = Family(
 ATTEMPTS = Family(
     "hookledger_attempts_total",
     "counter",
-    "Attempts to tell a destination, by what they came to.",
+    "Attempts to tell a destination, by what they came to. "
+    f"All callback_urls of a gateway's clients together are `{CLIENTS}`.",
     ("destination", "result"),
 )
 GATEWAY = Family(
@@ -103,8 +106,8 @@ def render(counters: Counters, writer: WriterState, destinations: Sequence[Desti
         QUESTIONS: [((provider,), count) for provider, count in sorted(counters.questions.items())],
         ATTEMPTS: sorted(counters.attempts.items()),
         GATEWAY: sorted(counters.gateway.items()),
-        OPEN: [((each.name,), each.open) for each in destinations],
-        DEAD: [((each.name,), each.dead) for each in destinations],
+        OPEN: _by_label((each.name, each.open) for each in destinations),
+        DEAD: _by_label((each.name, each.dead) for each in destinations),
         DISABLED: [
             ((each.name,), int(each.health.disabled_at is not None)) for each in destinations if each.is_configured
         ],
@@ -115,6 +118,14 @@ def render(counters: Counters, writer: WriterState, destinations: Sequence[Desti
         TROUBLE: [((), int(writer.trouble is not None))],
     }
     return "".join(line for family in FAMILIES for line in _lines(family, samples[family]))
+
+
+def _by_label(counts: Iterable[tuple[str, int]]) -> Iterable[tuple[tuple[str], int]]:
+    """Clients name what they like: however many origins that are, they are one label."""
+    summed: Counter[str] = Counter()
+    for name, count in counts:
+        summed[label_of(name)] += count
+    return [((label,), count) for label, count in summed.items()]
 
 
 def _lines(family: Family, samples: Iterable[tuple[tuple[str, ...], int]]) -> Iterator[str]:

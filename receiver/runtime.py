@@ -23,8 +23,11 @@ from receiver.keyring import Keyring
 from receiver.keys import StoredKey
 from receiver.ledger.base import NOBODY, Change, Client, Opened, OpenedAs
 from receiver.ledger.sqlite import SqliteLedger
+from receiver.outbox.attempts import Attempts
+from receiver.outbox.clients import ClientCallbacks
 from receiver.outbox.opening import OpenDestination, open_destinations
-from receiver.outbox.relay import Relay
+from receiver.outbox.relay import ClientRelay, Relay
+from receiver.outbox.resolving import resolve_by_system
 from receiver.poller import Poller
 from receiver.replay import Replay, accounts_of
 from receiver.schedule import QueryPlan
@@ -33,6 +36,7 @@ from receiver.task import Decision, Rules
 from receiver.waiting import Waiting
 from receiver.watch import LedgerWatch
 from receiver.worker import Worker
+from submitter.client import trusted_roots
 from submitter.inflight import InFlight
 from submitter.journal import Submission
 from submitter.moments import Moment
@@ -115,9 +119,13 @@ class Runtime:
         self._destinations = destinations
         self._telling = InFlight()
         self._relays = [self._relay(each) for each in destinations]
+        self._clients = ClientCallbacks(config.gateway, clock=clock, resolve=resolve_by_system, roots=trusted_roots)
+        self._client_relay = ClientRelay(
+            ledger, self._clients, attempts=self._attempts(lambda: self.worker.wake(self._client_relay))
+        )
         questions = self.pollers if config.polling.enabled else {}
         self.worker = Worker(
-            [*self._senders.values(), *questions.values(), Deadlines(ledger, judge), *self._relays],
+            [*self._senders.values(), *questions.values(), Deadlines(ledger, judge), *self._relays, self._client_relay],
             clock=clock,
             sending=self._sending,
             telling=self._telling,
@@ -206,7 +214,7 @@ class Runtime:
         await self._sending.drain()
         await self.submitter.aclose()
         await self._telling.end(within=TELLING_ENDS_WITHIN)
-        await asyncio.gather(*(each.destination.aclose() for each in self._destinations))
+        await asyncio.gather(self._clients.aclose(), *(each.destination.aclose() for each in self._destinations))
         await self.feed.aclose()
         await self.keyring.aclose()
         await self.ledger.aclose()
@@ -219,6 +227,8 @@ class Runtime:
             self.feed.wake()
             if self._relays:
                 self.worker.wake(*self._relays)
+            if change.has_callbacks:
+                self.worker.wake(self._client_relay)
 
     def _sender(self, provider: str) -> Sender:
         sender = Sender(
@@ -239,12 +249,12 @@ class Runtime:
             opened.name,
             opened.destination,
             source=self.source,
-            clock=self.clock,
-            counters=self.counters,
-            in_flight=self._telling,
-            on_room=lambda: self.worker.wake(relay),
+            attempts=self._attempts(lambda: self.worker.wake(relay)),
         )
         return relay
+
+    def _attempts(self, on_room: Callable[[], None]) -> Attempts:
+        return Attempts(self.ledger, clock=self.clock, counters=self.counters, in_flight=self._telling, on_room=on_room)
 
     def _wake_for(self, decision: Decision) -> None:
         """Who has something to do now: the poller of a doubt, the sender of an account whose slot is free."""

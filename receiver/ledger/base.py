@@ -34,10 +34,11 @@ class Heard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What a commit has changed: whose tasks, and whether events were written."""
+    """What a commit has changed: whose tasks, whether events were written, and whether clients are told of some."""
 
     tasks: Sequence[str]
     has_events: bool
+    has_callbacks: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from receiver.breaker import Health
 from receiver.eventtype import EventType
+from receiver.origins import is_clients
 from submitter.moments import Moment
 
 if TYPE_CHECKING:
@@ -46,14 +47,37 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CalledBack:
+    """The client of a task that is called back: where, and what the task is to it. The URL may hold a secret."""
+
+    url: str = field(repr=False)
+    tenant: str
+    task_id: str | None
+    is_series: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedDelivery:
-    """A delivery whose turn it is, leased under a fence. `attempts` counts the one that it was claimed for."""
+    """A delivery whose turn it is, leased under a fence. `attempts` counts the one that it was claimed for.
+
+    `client` is whom it is for where that is a task's client, and no destination of the configuration.
+    """
 
     key: int
     fence: int
     destination: str
     attempts: int
     event: StoredEvent
+    client: CalledBack | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """How many deliveries to clients may be under way: in all, of one tenant's clients, and to one origin."""
+
+    in_all: int
+    of_tenant: int
+    of_origin: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +139,21 @@ class DeliveryPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationState:
-    """How a destination fares, and how much waits for it. What is not configured any more is told nothing."""
+    """How a destination fares, and how much waits for it. What is not configured any more is told nothing.
+
+    Clients' origins are not configured, and are told all the same.
+    """
 
     name: str
     health: Health
     is_configured: bool
     open: int
     dead: int
+
+    @property
+    def is_told(self) -> bool:
+        """Whether anybody tells it, as long as it takes what it is told."""
+        return self.is_configured or is_clients(self.name)
 
 
 class Outbox(Protocol):
@@ -134,6 +166,15 @@ class Outbox(Protocol):
         self, destination: str, *, now: Moment, lease: timedelta, limit: int
     ) -> list[ClaimedDelivery]:
         """The longest due first, of each task one at a time; as many as the destination's breaker lets pass."""
+
+    async def claim_client_deliveries(self, *, now: Moment, lease: timedelta, places: Places) -> list[ClaimedDelivery]:
+        """What is due to tasks' clients, of all origins: those with the fewest under way first, then the longest due.
+
+        Of each origin as its breaker lets pass, and of each task one at a time.
+        """
+
+    async def next_client_delivery_at(self) -> Moment | None:
+        """When the first of them is due and may leave."""
 
     async def settle_deliveries(self, settlements: Sequence[Settlement]) -> Settled:
         """What became of them; the next of each task takes its turn. An old fence changes nothing."""

@@ -187,7 +187,7 @@ def _event() -> Json:
     disabled = answered(
         "Of `destination.disabled`: who is told nothing any more.",
         {
-            "name": text("its name in the configuration"),
+            "name": text("its name in the configuration; of tasks' own clients @ and their callback_urls' origin"),
             "reason": text("why the last attempt failed"),
             "failing_since": or_null(moment("since when nothing arrived")),
             "disabled_at": or_null(moment("when it was given up")),
@@ -208,7 +208,7 @@ def _delivery() -> Json:
             "event": text("the event's id"),
             "type": closed(EventType, "the event's type"),
             "external_task_id": or_null(text("the task that it is about")),
-            "destination": text("the destination's name"),
+            "destination": text("the destination's name; of a task's own client @ and its callback_url's origin"),
             "state": closed(DeliveryState, "what became of it"),
             "attempts": whole("how often it was tried"),
             "reason": or_null(text("why the last attempt failed, or why it was given up")),
@@ -222,7 +222,7 @@ def _destination() -> Json:
     return answered(
         "How a destination fares, and how much waits for it.",
         {
-            "name": text("its name in the configuration"),
+            "name": text("its name in the configuration; of tasks' own clients @ and their callback_urls' origin"),
             "state": closed(
                 ["closed", "open", "disabled", "removed"],
                 "of its breaker: all pass, one probes, none are told; or nobody of this name is configured",

@@ -1,11 +1,16 @@
-"""An event as destinations are told it: CloudEvents 1.0, the same bytes at every attempt. Pure."""
+"""An event as it is told: a CloudEvent to destinations, the wire's own callback to clients. Pure.
+
+Either has the same bytes at every attempt.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from receiver.ledger.base import StoredEvent
+from receiver.ledger.deliveries import CalledBack
+from receiver.wiretask import wire_task_of_snapshot
 from submitter.moments import Moment, iso
 
 CONTENT_TYPE = "application/cloudevents+json"
@@ -25,6 +30,16 @@ class Message:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackMessage:
+    """What the client of a task is told, and where. `body` is UTF-8 JSON as wire.md §3 has it; `id` is the event's."""
+
+    url: str = field(repr=False)
+    tenant: str
+    id: str
+    body: bytes
+
+
 def message_of(event: StoredEvent, *, source: str) -> Message:
     """The event as a message. `source` is the ledger's own name: with the id it names one event in the world."""
     return Message(
@@ -35,6 +50,14 @@ def message_of(event: StoredEvent, *, source: str) -> Message:
         external_task_id=event.external_task_id,
         body=_cloud_event(event, source).encode(),
     )
+
+
+def callback_of(event: StoredEvent, client: CalledBack) -> CallbackMessage:
+    """The event as Kling's callback: the task by our id, and by the client's own in `task_info`."""
+    told = wire_task_of_snapshot(
+        json.loads(event.task or "{}"), external_task_id=client.task_id, is_series=client.is_series
+    )
+    return CallbackMessage(url=client.url, tenant=client.tenant, id=event.id, body=_encode(told.as_json()).encode())
 
 
 def _cloud_event(event: StoredEvent, source: str) -> str:

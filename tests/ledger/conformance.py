@@ -7,6 +7,8 @@ over `CHECKS` with a harness of your own (`tests/ledger/test_sqlite.py` is the w
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib import import_module
+from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any, Protocol, TypeAlias
 
@@ -41,22 +43,9 @@ def checks_of(module: ModuleType) -> Mapping[str, Check]:
 
 
 def _all() -> Mapping[str, Check]:
-    from tests.ledger.claims import (
-        asking,
-        clients,
-        ending,
-        hearing,
-        keeping,
-        looking,
-        opening,
-        owning,
-        reading,
-        sending,
-        telling,
-        turns,
-    )
+    from tests.ledger import claims
 
-    modules = (opening, owning, clients, sending, turns, hearing, keeping, asking, ending, reading, looking, telling)
+    modules = [import_module(f"{claims.__name__}.{each.name}") for each in iter_modules(claims.__path__)]
     named = [each for module in modules for each in checks_of(module).items()]
     assert len(named) == len(dict(named)), "two checks have one name: one of them would not run"
     return dict(named)

@@ -11,22 +11,37 @@ from typing import TypeAlias
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from receiver.eventtype import FINAL, types_matching
+from receiver.eventtype import FINAL, EventType, types_matching
+from receiver.ledger.base import Client
 from receiver.ledger.deliveries import (
     AttemptResult,
     ClaimedDelivery,
     Delivery,
     DeliveryQuery,
     DeliveryState,
+    Places,
     Settlement,
     Subscription,
 )
 from receiver.ledger.sqlite import SqliteLedger
 from submitter.moments import Moment
 from submitter.report import ReportedStatus
-from tests.ledger.builders import FAILED, JUDGE, LEASE, MINUTE, NOW, PROCESSING, SUBMITTED, SUCCEED, image, queried
+from tests.ledger.builders import (
+    FAILED,
+    JUDGE,
+    LEASE,
+    MINUTE,
+    NOW,
+    PROCESSING,
+    SUBMITTED,
+    SUCCEED,
+    image,
+    opening,
+    queried,
+)
 
 APPS = ("app", "audit")
+CLIENT = "@https://app.example.com:443"
 TASKS = ("t_one", "t_two")
 
 News: TypeAlias = tuple[str, ReportedStatus]
@@ -35,7 +50,7 @@ Result: TypeAlias = tuple[int, AttemptResult]  # of which claim that was ever ma
 Step: TypeAlias = News | Claim | Result | str
 
 news = st.tuples(st.sampled_from(TASKS), st.sampled_from((SUBMITTED, PROCESSING, SUCCEED, FAILED)))
-claims = st.tuples(st.sampled_from(APPS), st.integers(1, 4))
+claims = st.tuples(st.sampled_from((*APPS, CLIENT)), st.integers(1, 4))
 results = st.tuples(st.integers(0, 20), st.sampled_from(AttemptResult))
 steps = st.one_of(news, news, claims, claims, results, results, st.just("restart"), st.just("later"))
 
@@ -67,11 +82,17 @@ class World:
                 images = [image()] if status == SUCCEED else []
                 await self.ledger.apply([queried(status, *images, task=task, now=self.now)], JUDGE)
             case (str() as app, int() as limit):
-                claimed = await self.ledger.claim_deliveries(app, now=self.now, lease=LEASE, limit=limit)
+                claimed = await self.claim(app, limit)
                 self.claimed += claimed
                 assert len(claimed) == len({(each.destination, each.event.external_task_id) for each in claimed})
             case (int() as which, AttemptResult() as result) if self.claimed:
                 await self.settle(self.claimed[which % len(self.claimed)], result)
+
+    async def claim(self, name: str, limit: int) -> list[ClaimedDelivery]:
+        if name == CLIENT:
+            places = Places(in_all=limit, of_tenant=limit, of_origin=limit)
+            return await self.ledger.claim_client_deliveries(now=self.now, lease=LEASE, places=places)
+        return await self.ledger.claim_deliveries(name, now=self.now, lease=LEASE, limit=limit)
 
     async def settle(self, claimed: ClaimedDelivery, result: AttemptResult) -> None:
         settlement = Settlement(
@@ -95,22 +116,29 @@ class World:
             )
             while await self.ledger.next_delivery_at(app) is not None:
                 self.now += 10 * MINUTE
-                for claimed in await self.ledger.claim_deliveries(app, now=self.now, lease=LEASE, limit=16):
+                for claimed in await self.claim(app, 16):
                     await self.settle(claimed, AttemptResult.DELIVERED)
+        while await self.ledger.next_client_delivery_at() is not None:
+            self.now += 10 * MINUTE
+            for claimed in await self.claim(CLIENT, 16):
+                await self.settle(claimed, AttemptResult.DELIVERED)
 
 
-async def lived(taken: Sequence[Step]) -> tuple[list[ClaimedDelivery], list[Delivery], int]:
-    """What was delivered in its order, what the ledger says of it, and how many events of tasks there were."""
+async def lived(taken: Sequence[Step]) -> tuple[list[ClaimedDelivery], list[Delivery], list[str]]:
+    """What was delivered in its order, what the ledger says of it, and of which types the events of tasks were."""
     with tempfile.TemporaryDirectory(prefix="hookledger-") as folder:
         world = World(Path(folder) / "ledger.db")
         await world.open()
+        for task in TASKS:
+            client = Client(callback_url="https://app.example.com/hook")
+            await world.ledger.open_task(opening(task, client=client))
         try:
             for step in taken:
                 await world.take(step)
             await world.deliver_the_rest()
             page = await world.ledger.deliveries(DeliveryQuery(limit=500))
             events = await world.ledger.events_after(0, limit=500)
-            return world.delivered, list(page.deliveries), sum(event.task is not None for event in events)
+            return world.delivered, list(page.deliveries), [each.type for each in events if each.task is not None]
         finally:
             await world.ledger.aclose()
 
@@ -119,12 +147,13 @@ async def lived(taken: Sequence[Step]) -> tuple[list[ClaimedDelivery], list[Deli
 @example(
     [("t_one", SUBMITTED), ("app", 1), "later", ("app", 1), (0, AttemptResult.DELIVERED), (1, AttemptResult.FAILED)]
 )
+@example([("t_one", SUBMITTED), (CLIENT, 1), (0, AttemptResult.GONE), (CLIENT, 1), ("t_one", SUCCEED)])
 @example([("t_one", SUBMITTED), ("app", 1), (0, AttemptResult.GONE), ("t_one", SUCCEED)])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 def test_any_telling_keeps_the_order_and_forgets_nothing(taken: list[Step]) -> None:
     delivered, listed, events = asyncio.run(lived(taken))
 
-    for app in APPS:
+    for app in (*APPS, CLIENT):
         for task in TASKS:
             told = [
                 each.event.position
@@ -132,7 +161,8 @@ def test_any_telling_keeps_the_order_and_forgets_nothing(taken: list[Step]) -> N
                 if (each.destination, each.event.external_task_id) == (app, task)
             ]
             assert told == sorted(set(told))
-    assert len(APPS) * events == len(listed)
+    of_client = [type_ for type_ in events if type_ != EventType.CONFLICT]
+    assert len(APPS) * len(events) + len(of_client) == len(listed)
     assert set() == {each.state for each in listed} & {DeliveryState.OPEN}
     for each in listed:
         assert (each.state is DeliveryState.DELIVERED) == (each.key in {claimed.key for claimed in delivered})

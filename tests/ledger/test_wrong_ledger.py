@@ -27,6 +27,7 @@ from receiver.ledger.base import (
     StoredEvent,
     Unsent,
 )
+from receiver.ledger.deliveries import ClaimedDelivery, Places
 from receiver.ledger.errors import Refusal, TaskExists
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.ledger.sqlite.connection import in_thread
@@ -89,6 +90,22 @@ class IgnoresFences(Meddler):
 class IgnoresFencesOfSends(SqliteLedger):
     async def refuse(self, external_task_id: str, reason: str, *, fence: int | None, now: Moment) -> Any:
         return await super().refuse(external_task_id, reason, fence=None, now=now)
+
+
+class LetsOneOriginHaveAllPlaces(SqliteLedger):
+    async def claim_client_deliveries(self, *, places: Places, **more: Any) -> list[ClaimedDelivery]:
+        everything = Places(in_all=places.in_all, of_tenant=places.in_all, of_origin=places.in_all)
+        return await super().claim_client_deliveries(places=everything, **more)
+
+
+class CallsBackWhoWasRefusedAtOnce(SqliteLedger):
+    async def refuse(self, external_task_id: str, reason: str, *, fence: int | None, now: Moment) -> Any:
+        await self.promise(external_task_id)
+        return await super().refuse(external_task_id, reason, fence=fence, now=now)
+
+
+class ForgetsWhoIsLeasedAtAnOrigin(Meddler):
+    within: ClassVar[str] = "update deliveries set next_at = 0 where is_leased and destination like '@%'"
 
 
 class WritesEventsTwice(Meddler):
@@ -378,6 +395,10 @@ CAUGHT_BY: list[tuple[type[SqliteLedger], str]] = [
     (ConsumesNoFingerprintsWithinABatch, "test_the_same_fact_twice_in_one_batch_has_one_effect"),
     (IgnoresFences, "test_an_outcome_under_an_old_fence_changes_nothing"),
     (IgnoresFencesOfSends, "test_a_refusal_of_the_earlier_life_does_not_touch_the_new_one"),
+    (LetsOneOriginHaveAllPlaces, "test_of_an_origin_no_more_are_under_way_than_it_has_places"),
+    (LetsOneOriginHaveAllPlaces, "test_a_tenants_origins_leave_places_to_others"),
+    (CallsBackWhoWasRefusedAtOnce, "test_a_refusal_is_told_only_where_the_client_was_told_that_the_task_is_ours"),
+    (ForgetsWhoIsLeasedAtAnOrigin, "test_what_is_leased_to_tell_a_client_is_nobody_elses_until_the_lease_is_over"),
     (WritesEventsTwice, "test_each_change_is_told_once_with_dense_positions"),
     (LeavesGapsBetweenEvents, "test_positions_stay_dense_across_refusals_and_restarts"),
     (ShowsTheTaskAsItIsNow, "test_an_event_is_the_task_and_its_version_with_the_snapshot_of_its_commit"),

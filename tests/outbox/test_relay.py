@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from receiver.breaker import RETRY_AFTER
+from receiver.breaker import CLIENT_RETRY_AFTER, RETRY_AFTER
 from receiver.counters import Counters
 from receiver.eventtype import types_matching
 from receiver.ledger.deliveries import AttemptResult, ClaimedDelivery, DeliveryQuery, DeliveryState, Subscription
 from receiver.ledger.sqlite import SqliteLedger
+from receiver.outbox.attempts import LONGEST_REASON, Attempts, settlement_of
 from receiver.outbox.destination import Attempt, Delivered, GiveUp, TryAgain
 from receiver.outbox.message import Message
-from receiver.outbox.relay import AT_ONCE, LONGEST_REASON, Relay, settlement_of
+from receiver.outbox.relay import AT_ONCE, Relay
 from submitter.inflight import InFlight
 from submitter.moments import millis
 from tests.ledger.builders import JUDGE, NOW, PROCESSING, callback
@@ -59,16 +60,8 @@ async def ledger(tmp_path: Path) -> AsyncIterator[SqliteLedger]:
 async def relayed(ledger: SqliteLedger, destination: Answers, *, turns: int = 1) -> list[int]:
     """So many turns, each with everything that it began; how many attempts each began."""
     in_flight = InFlight()
-    relay = Relay(
-        ledger,
-        "app",
-        destination,
-        source=SOURCE,
-        clock=lambda: NOW,
-        counters=Counters(),
-        in_flight=in_flight,
-        on_room=lambda: None,
-    )
+    attempts = Attempts(ledger, clock=lambda: NOW, counters=Counters(), in_flight=in_flight, on_room=lambda: None)
+    relay = Relay(ledger, "app", destination, source=SOURCE, attempts=attempts)
     begun = []
     for _ in range(turns):
         begun.append((await relay.run_once(NOW))["told"])
@@ -128,8 +121,15 @@ async def test_a_reason_that_no_database_takes_is_written_down_all_the_same(ledg
     }
 
 
-def claimed(attempts: int = 1) -> ClaimedDelivery:
-    return ClaimedDelivery(key=7, fence=3, destination="app", attempts=attempts, event=an_event())
+def claimed(attempts: int = 1, *, destination: str = "app") -> ClaimedDelivery:
+    return ClaimedDelivery(key=7, fence=3, destination=destination, attempts=attempts, event=an_event())
+
+
+def test_a_client_is_tried_again_less_often_than_a_destination() -> None:
+    tries = len(CLIENT_RETRY_AFTER) + 1
+
+    assert settlement_of(claimed(tries), TryAgain(reason="no"), now=NOW).retry_at is not None
+    assert settlement_of(claimed(tries, destination="@https://h:443"), TryAgain(reason="no"), now=NOW).retry_at is None
 
 
 def test_a_failure_is_tried_again_by_the_schedule_and_later_if_it_asks() -> None:

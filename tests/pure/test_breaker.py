@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.breaker import (
+    CLIENT_RETRY_AFTER,
+    CLIENT_WAITS_FOR,
     DISABLED_AFTER,
     LONGEST_PAUSE,
     OPENS_AFTER,
@@ -17,6 +19,7 @@ from receiver.breaker import (
     after_gone,
     after_nothing,
     after_pause,
+    is_time_to_give_up,
     probing,
     retry_at,
     room,
@@ -49,6 +52,33 @@ def test_the_schedule_goes_from_seconds_to_hours_and_ends() -> None:
     assert 5 * SECOND <= delays[0] <= 6 * SECOND
     assert 24 * 60 * MINUTE <= delays[-1]
     assert retry_at("t_ours.3", attempts=len(RETRY_AFTER) + 1, now=NOW) is None
+
+
+def test_a_client_is_tried_again_for_less_than_a_day() -> None:
+    delays = [
+        (retry_at("t_ours.3", attempts=n, now=NOW, delays=CLIENT_RETRY_AFTER) or NOW) - NOW
+        for n in range(1, len(CLIENT_RETRY_AFTER) + 1)
+    ]
+
+    assert 15 * 60 * MINUTE < sum(delays) < millis(CLIENT_WAITS_FOR)
+    assert retry_at("t_ours.3", attempts=len(CLIENT_RETRY_AFTER) + 1, now=NOW, delays=CLIENT_RETRY_AFTER) is None
+
+
+def test_where_that_is_not_for_us_to_say_nobody_is_disabled_however_long_it_fails() -> None:
+    health = Health()
+    for day in range(9):
+        now = NOW + day * 24 * 60 * MINUTE
+        health = after_failed(health, "no", delivery=7, name="@h", now=now, disabled_after=None)
+        assert ("closed" if day + 1 < OPENS_AFTER else "open") == health.state
+        assert (day + 1 >= OPENS_AFTER) == is_time_to_give_up(health, now=now)
+
+
+def test_what_fails_for_less_than_a_day_or_now_and_then_is_not_given_up() -> None:
+    failing_lately = failing(OPENS_AFTER)
+    failing_rarely = failing(OPENS_AFTER - 1, every=timedelta(days=1))
+
+    assert not is_time_to_give_up(failing_lately, now=NOW + millis(CLIENT_WAITS_FOR) - 1)
+    assert not is_time_to_give_up(failing_rarely, now=NOW + 99 * 24 * 60 * MINUTE)
 
 
 @given(st.text(min_size=1, max_size=40), st.integers(1, len(RETRY_AFTER)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from receiver.ledger.sqlite.outbox import write_deliveries
+from receiver.ledger.sqlite.outboxclients import called_back
+from receiver.ledger.sqlite.outboxwriting import write_deliveries
 from receiver.ledger.sqlite.rows import TaskRow, forget_pictures, update_tasks, word
 from receiver.ledger.sqlite.sets import insert_rows
 from receiver.task import Decision, Event, Task
@@ -35,7 +36,8 @@ def insert_events(raw: sqlite3.Connection, events: Sequence[Event]) -> None:
         ],
     )
     latest: int = raw.execute("select max(position) from events").fetchone()[0]
-    write_deliveries(raw, after=latest - len(events))
+    before = latest - len(events)
+    write_deliveries(raw, after=before, clients=called_back(events, after=before))
 
 
 def write_decision(raw: sqlite3.Connection, row: TaskRow, decision: Decision) -> Task:

@@ -39,13 +39,14 @@ from receiver.ledger.deliveries import (
     DeliveryPage,
     DeliveryQuery,
     DestinationState,
+    Places,
     Settled,
     Settlement,
     Subscription,
 )
 from receiver.ledger.errors import LedgerUnusable, Refusal, Unwritable
 from receiver.ledger.migrate import migrate_sqlite
-from receiver.ledger.sqlite import claiming, keys, outbox, pictures, replaying, sending, unreadable
+from receiver.ledger.sqlite import claiming, keys, outbox, outboxclients, pictures, replaying, sending, unreadable
 from receiver.ledger.sqlite.connection import connect_reader, connect_writer, in_thread
 from receiver.ledger.sqlite.hearing import Hear
 from receiver.ledger.sqlite.lock import LedgerLock
@@ -259,6 +260,10 @@ class SqliteLedger:
         """As Outbox.claim_deliveries."""
         return await self._write(lambda raw: outbox.claim(raw, destination, now=now, lease=lease, limit=limit))
 
+    async def claim_client_deliveries(self, *, now: Moment, lease: timedelta, places: Places) -> list[ClaimedDelivery]:
+        """As Outbox.claim_client_deliveries."""
+        return await self._write(lambda raw: outboxclients.claim_for_clients(raw, now=now, lease=lease, places=places))
+
     async def settle_deliveries(self, settlements: Sequence[Settlement]) -> Settled:
         """As Outbox.settle_deliveries."""
         return await self._write(lambda raw: outbox.settle(raw, settlements))
@@ -270,6 +275,10 @@ class SqliteLedger:
     async def next_delivery_at(self, destination: str) -> Moment | None:
         """As Outbox.next_delivery_at."""
         return await self._reader.next_delivery_at(destination)
+
+    async def next_client_delivery_at(self) -> Moment | None:
+        """As Outbox.next_client_delivery_at."""
+        return await self._reader.next_client_delivery_at()
 
     async def deliveries(self, query: DeliveryQuery) -> DeliveryPage:
         """As Outbox.deliveries."""
@@ -378,21 +387,24 @@ def _unwritable(error: Exception) -> Unwritable:
 def _change_in(outcomes: Sequence[object]) -> Change:
     """The tasks that outcomes speak of, and whether events may have been written with them."""
     tasks: list[str] = []
-    has_events = False
+    has_events = has_callbacks = False
     for outcome in outcomes:
         if isinstance(outcome, Decision):
             tasks.append(outcome.task.external_task_id)
             has_events |= bool(outcome.events)
+            has_callbacks |= bool(outcome.events) and outcome.task.client_callback_url is not None
         elif isinstance(outcome, Task):
             tasks.append(outcome.external_task_id)
             has_events = True
+            has_callbacks |= outcome.client_callback_url is not None
         elif isinstance(outcome, Settled):
             has_events |= bool(outcome.disabled)
         elif isinstance(outcome, list):
             within = _change_in(outcome)
             tasks.extend(within.tasks)
             has_events |= within.has_events
-    return Change(tasks=tasks, has_events=has_events)
+            has_callbacks |= within.has_callbacks
+    return Change(tasks=tasks, has_events=has_events, has_callbacks=has_callbacks)
 
 
 def _make_private(path: Path) -> None:

@@ -51,14 +51,21 @@ def count(raw: sqlite3.Connection, query: DeliveryQuery) -> int:
 
 
 def destinations(raw: sqlite3.Connection) -> list[DestinationState]:
-    """As Outbox.destinations."""
+    """As Outbox.destinations. A client's origin is there while something is open or dead."""
     found = raw.execute(
         """
-        select failures, failing_since, paused_until, disabled_at, reason, name,
-               name in (select destination from subscriptions) as is_configured,
-               (select count(*) from deliveries where destination = name and state = 'open') as open,
-               (select count(*) from deliveries where destination = name and state = 'dead') as dead
-          from destinations order by name
+        select coalesce(failures, 0) as failures, failing_since, coalesce(paused_until, 0) as paused_until,
+               disabled_at, coalesce(reason, '') as reason, names.name,
+               names.name in (select destination from subscriptions) as is_configured,
+               (select count(*) from deliveries where destination = names.name and state = 'open') as open,
+               (select count(*) from deliveries where destination = names.name and state = 'dead') as dead
+          from (select name from destinations
+                union
+                select destination from deliveries where state = 'open' and destination >= '@' and destination < 'A'
+                union
+                select destination from deliveries where state = 'dead' and destination >= '@' and destination < 'A'
+               ) as names left join destinations using (name)
+         order by names.name
         """
     )
     return [

@@ -19,6 +19,7 @@ from receiver.ledger.migrate import require_current
 from receiver.ledger.sqlite import looking, outboxreading
 from receiver.ledger.sqlite.connection import connect_reader, in_thread, is_store_trouble
 from receiver.ledger.sqlite.keys import all_keys
+from receiver.ledger.sqlite.outboxclients import next_client_delivery_at
 from receiver.ledger.sqlite.rows import ROW, event_of, record_of
 from receiver.ledger.sqlite.unreadable import kept_of
 from receiver.lifecycle import HELD_FOR
@@ -159,6 +160,10 @@ class SqliteReader:
     async def next_delivery_at(self, destination: str) -> Moment | None:
         """When the first delivery to it is due and may leave."""
         return await self._read(lambda raw: outboxreading.next_delivery_at(raw, destination))
+
+    async def next_client_delivery_at(self) -> Moment | None:
+        """When the first delivery to a task's client is due and may leave."""
+        return await self._read(next_client_delivery_at)
 
     async def deliveries(self, query: DeliveryQuery) -> DeliveryPage:
         """A page of deliveries, newest first."""

@@ -47,3 +47,7 @@ create index tasks_by_turn on tasks (provider, tenant, send_at) where send_at is
 -- What has left (`send_at` is null) is found beside however many wait.
 drop index tasks_running;
 create index tasks_running on tasks (provider, send_at) where settled_at is null;
+
+-- Deliveries to the clients of tasks lie in `deliveries` like others; their destination begins with @ (receiver/origins.py).
+create index deliveries_to_clients_under_way on deliveries (destination)
+    where is_leased and destination >= '@' and destination < 'A';
