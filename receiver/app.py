@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from receiver import api, deliveries, events, metrics, submissions
 from receiver.callbacks import CallbackEndpoint
 from receiver.flood import tell_ended
+from receiver.gateway import PATH, Gateway
 from receiver.ledger.errors import LedgerUnavailable
 from receiver.problems import HANDLED, answer_error, not_acknowledged
 from receiver.runtime import Runtime
@@ -74,6 +75,7 @@ def _routes(runtime: Runtime) -> list[BaseRoute]:
     callback = Route("/callbacks/{provider}/{external_task_id}/{token}", CallbackEndpoint(runtime), methods=["POST"])
     routes: list[BaseRoute] = [
         callback,
+        Route(PATH, Gateway(runtime)),
         Route("/v1/tasks", api.tasks, methods=["GET", "POST"]),
         Route("/v1/tasks/{external_task_id}", api.show_task, methods=["GET"]),
         Route("/v1/tasks/{external_task_id}/history", api.show_history, methods=["GET"]),

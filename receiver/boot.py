@@ -96,7 +96,6 @@ def not_acted_on(config: Config) -> list[str]:
     default = Config()
     waiting = {
         "archive": "result images are not yet copied",
-        "gateway": "the Kling wire is not yet served from the ledger",
         "retention": "nothing is pruned yet",
     }
     return [

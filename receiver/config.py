@@ -93,8 +93,8 @@ class PollingConfig(_Table):
 class GatewayConfig(_Table):
     """The Kling wire, served from the ledger."""
 
-    answer_within: Duration = Field(timedelta(seconds=10), description="how long a create waits; not served yet")
-    private_callbacks: bool = Field(default=False, description="let clients name private callback_urls; not served yet")
+    answer_within: Duration = Field(timedelta(seconds=10), description="how long a create waits for its provider")
+    private_callbacks: bool = Field(default=False, description="let clients name private callback_urls")
 
 
 class ArchiveConfig(_Table):

@@ -48,6 +48,13 @@ ATTEMPTS = Family(
     "Attempts to tell a destination, by what they came to.",
     ("destination", "result"),
 )
+GATEWAY = Family(
+    "hookledger_gateway_requests_total",
+    "counter",
+    "Requests to the gateway, by what they were about (create, query, list, passed) and what came of them: served, "
+    "refused (4xx) or failed (5xx).",
+    ("provider", "kind", "outcome"),
+)
 OPEN = Family("hookledger_deliveries_open", "gauge", "Events that a destination is still to be told.", ("destination",))
 DEAD = Family("hookledger_deliveries_dead", "gauge", "Events that were given up: dead letters.", ("destination",))
 DISABLED = Family(
@@ -66,6 +73,7 @@ FAMILIES = (
     REFUSALS,
     QUESTIONS,
     ATTEMPTS,
+    GATEWAY,
     OPEN,
     DEAD,
     DISABLED,
@@ -94,6 +102,7 @@ def render(counters: Counters, writer: WriterState, destinations: Sequence[Desti
         REFUSALS: sorted(counters.refusals.items()),
         QUESTIONS: [((provider,), count) for provider, count in sorted(counters.questions.items())],
         ATTEMPTS: sorted(counters.attempts.items()),
+        GATEWAY: sorted(counters.gateway.items()),
         OPEN: [((each.name,), each.open) for each in destinations],
         DEAD: [((each.name,), each.dead) for each in destinations],
         DISABLED: [

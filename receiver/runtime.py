@@ -144,10 +144,17 @@ class Runtime:
 
         Cancelling the caller cancels neither.
         """
-        return await self.submitter.in_flight.run(self._submit(submission, client))
+        return await asyncio.shield(self.begin_submitting(submission, client=client))
 
-    async def _submit(self, submission: Submission, client: Client) -> Opened:
+    def begin_submitting(
+        self, submission: Submission, *, client: Client, on_opened: Callable[[Opened], None] = lambda _: None
+    ) -> asyncio.Task[Opened]:
+        """As `submit`, and it goes on by itself. `on_opened` is called when it is written down and not yet sent."""
+        return self.submitter.in_flight.begin(self._submit(submission, client, on_opened))
+
+    async def _submit(self, submission: Submission, client: Client, on_opened: Callable[[Opened], None]) -> Opened:
         opened = await self.journal.write_down(submission, client=client)
+        on_opened(opened)
         if opened.outcome is OpenedAs.TO_SEND:
             await self.send(submission, opened)
         return opened

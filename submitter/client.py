@@ -6,7 +6,8 @@ import asyncio
 import functools
 import json
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -33,6 +34,16 @@ class Answer:
     http_status: int
     body: bytes
     retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """A provider's answer to a request that was passed on: for whoever asked, and not for us."""
+
+    http_status: int
+    body: bytes
+    content_type: str | None
+    retry_after: str | None
 
 
 class ProviderClient(Closing):
@@ -71,6 +82,26 @@ class ProviderClient(Closing):
         call = self.provider.list_call(endpoint=endpoint, page=page, page_size=page_size)
         return await self._send(self._queries, call)
 
+    async def pass_on(self, method: str, target: str, *, headers: Mapping[str, str], body: bytes) -> Passed:
+        """Somebody else's request as it is, with the account's credentials; `target` is a path that stays below ours.
+
+        Raises Deferred (it never left) or Unanswered.
+        """
+        signed = self.provider.authorize(Call(method="GET", path=target), now=self._clock())
+        url = self._settings.origin + target
+        http = self._queries if method == "GET" else self._creates
+        content = body or None
+        async with (
+            self._reaching(http),
+            http.stream(method, url, headers={**headers, **signed.headers}, content=content) as response,
+        ):
+            return Passed(
+                http_status=response.status_code,
+                body=await _bounded_body(response),
+                content_type=response.headers.get("Content-Type"),
+                retry_after=response.headers.get("Retry-After"),
+            )
+
     async def _send(self, http: httpx.AsyncClient, call: Call) -> Answer:
         now = self._clock()
         answer, served_at = await self._exchange(http, self.provider.authorize(call, now=now))
@@ -83,14 +114,20 @@ class ProviderClient(Closing):
     async def _exchange(self, http: httpx.AsyncClient, call: Call) -> tuple[Answer, Moment | None]:
         content = None if call.json is None else await asyncio.to_thread(_encoded, call.json)
         headers = {**call.headers, **({} if content is None else {"Content-Type": "application/json"})}
+        async with (
+            self._reaching(http),
+            http.stream(call.method, call.path, headers=headers, content=content) as response,
+        ):
+            body = await _bounded_body(response)
+            answer = Answer(http_status=response.status_code, body=body, retry_after=_retry_after(response))
+            return answer, _moment_of_date(response)
+
+    @asynccontextmanager
+    async def _reaching(self, http: httpx.AsyncClient) -> AsyncIterator[None]:
+        """Within the account's time-out. What fails is said in our terms."""
         try:
-            async with (
-                asyncio.timeout(self._settings.timeout.total_seconds()),
-                http.stream(call.method, call.path, headers=headers, content=content) as response,
-            ):
-                body = await _bounded_body(response)
-                answer = Answer(http_status=response.status_code, body=body, retry_after=_retry_after(response))
-                return answer, _moment_of_date(response)
+            async with asyncio.timeout(self._settings.timeout.total_seconds()):
+                yield
         except _NOT_SENT as error:
             raise Deferred(f"cannot connect to {http.base_url.host}: {error}") from error
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:

@@ -14,6 +14,7 @@ SubmitterError
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,12 +27,20 @@ class SubmitterError(Exception):
     """The base of every error this package raises on purpose."""
 
 
+class Fault(StrEnum):
+    """What is wrong with a field, as far as providers tell it apart (wire.md §5, 1200 and 1201)."""
+
+    FORM = "form"  # it is missing, of another type, or not known
+    VALUE = "value"
+
+
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
     """One thing wrong with one field, in words that say what to write instead."""
 
     field: str
     problem: str
+    fault: Fault = dataclasses.field(default=Fault.VALUE, compare=False)
 
 
 class InvalidRequest(SubmitterError):
@@ -56,14 +65,17 @@ class Refusal(StrEnum):
 
 
 class Refused(SubmitterError):
-    """The provider said no. `code` and `message` are its own words."""
+    """The provider said no. `code` and `message` are its own words, `body` its whole answer where there was one."""
 
-    def __init__(self, message: str, *, code: str, http_status: int, kind: Refusal = Refusal.OTHER) -> None:
+    def __init__(
+        self, message: str, *, code: str, http_status: int, kind: Refusal = Refusal.OTHER, body: bytes = b""
+    ) -> None:
         super().__init__(f"refused with code {code}: {message}" if code else f"refused: {message}")
         self.message = message
         self.code = code
         self.http_status = http_status
         self.kind = kind
+        self.body = body
 
 
 class Deferred(SubmitterError):

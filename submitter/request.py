@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
-from submitter.errors import FieldProblem, InvalidRequest
+from submitter.errors import Fault, FieldProblem, InvalidRequest
 from submitter.inputimage import problem_with_image
 
 Endpoint: TypeAlias = Literal["omni-image", "generations"]
@@ -25,6 +25,9 @@ SERIES_MOST = 9
 
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PROMPT)]
 _OUR_SIDE = {"callback_url", "external_task_id"}
+# pydantic's names of what is wrong with a field's form; text that must not be empty is missing where it is.
+_FORMLESS = {"missing", "string_too_short"}
+_OF_FORM = ("_type", "_parsing")
 
 
 class _Part(BaseModel):
@@ -169,9 +172,11 @@ def _checked_image(image: str) -> str:
 
 
 def _in_words(error: Any) -> FieldProblem:
-    field = ".".join(str(part) for part in error["loc"]) or "request"
-    if error["type"] != "extra_forbidden":
-        return FieldProblem(field, error["msg"].removeprefix("Value error, "))
+    field, kind = ".".join(str(part) for part in error["loc"]) or "request", error["type"]
+    if kind != "extra_forbidden":
+        is_form = kind in _FORMLESS or kind.endswith(_OF_FORM)
+        problem = error["msg"].removeprefix("Value error, ")
+        return FieldProblem(field, problem, Fault.FORM if is_form else Fault.VALUE)
     if field in _OUR_SIDE:
-        return FieldProblem(field, "is set by the journal: leave it out of the request")
-    return FieldProblem(field, "is no field of this endpoint: leave it out")
+        return FieldProblem(field, "is set by the journal: leave it out of the request", Fault.FORM)
+    return FieldProblem(field, "is no field of this endpoint: leave it out", Fault.FORM)

@@ -163,6 +163,7 @@ class Submitter(Closing):
             await self._journal.hear(submission, answer.http_status, answer.body)
             if refused.kind is Refusal.ALREADY_EXISTS:
                 return _submitted(submission)
+            refused.body = answer.body
             raise
         except (Unanswered, Unreadable):
             await self._journal.hear(submission, answer.http_status, answer.body)

@@ -12,6 +12,7 @@ from receiver.ledger.deliveries import Delivery, Outbox
 from receiver.ledger.errors import Refusal
 from receiver.straggler import Next, Outcome, Purpose
 from receiver.task import Decision, Record, Source, Task, TaskState, Verdict
+from receiver.wiretask import WireTask
 from submitter.moments import Moment
 from submitter.providers.base import Trust
 from submitter.report import StatusReport
@@ -240,6 +241,30 @@ class KeptUnreadable:
         return self.trust is not Trust.QUERIED
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A task as far as a gateway's client may ask about it: what it is shown, and what says whether it may see it.
+
+    One that was refused in time is not there: its client was told so, and holds no task.
+    """
+
+    tenant: str
+    endpoint: str | None
+    is_there: bool
+    shown: WireTask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireQuery:
+    """A page of an account's tasks of one endpoint, newest first. A `tenant` of None is all of them."""
+
+    provider: str
+    endpoint: str
+    tenant: str | None
+    page: int
+    page_size: int
+
+
 class Judge(Protocol):
     """What the ledger asks while it holds the transaction. Pure."""
 
@@ -343,6 +368,15 @@ class Ledger(Outbox, Protocol):
 
     async def tasks(self, query: Query) -> Page:
         """A page of tasks, newest first. Raises ValueError on a cursor that is none."""
+
+    async def look(self, provider: str, identity: str, *, tenant: str) -> Sequence[Seen]:
+        """An account's tasks that bear this id: ours first, then the one that `tenant` calls so, then the provider's.
+
+        A gateway's clients ask this all day: it is the one reading that may not cost more than a request does.
+        """
+
+    async def wire_page(self, query: WireQuery) -> Sequence[WireTask]:
+        """A page of those that are there."""
 
     async def history(self, external_task_id: str) -> History | None:
         """How a task came to be what it is."""

@@ -27,8 +27,10 @@ from receiver.ledger.base import (
     Page,
     Pause,
     Query,
+    Seen,
     StoredEvent,
     Unsent,
+    WireQuery,
     WriterState,
 )
 from receiver.ledger.deliveries import (
@@ -46,11 +48,13 @@ from receiver.ledger.sqlite import claiming, outbox, replaying, sending, unreada
 from receiver.ledger.sqlite.connection import connect_reader, connect_writer, in_thread
 from receiver.ledger.sqlite.hearing import Hear
 from receiver.ledger.sqlite.lock import LedgerLock
+from receiver.ledger.sqlite.looking import Looks
 from receiver.ledger.sqlite.reader import SqliteReader
 from receiver.ledger.sqlite.writer import Single, Writer
 from receiver.lifecycle import HELD_FOR
 from receiver.straggler import Outcome
 from receiver.task import Decision, Record, Task
+from receiver.wiretask import WireTask
 from submitter.moments import Moment, millis
 from submitter.providers.base import Trust
 
@@ -64,11 +68,12 @@ class SqliteLedger:
     `on_change` is called on the loop after each commit that changed something.
     """
 
-    def __init__(self, lock: LedgerLock, connection: aiosqlite.Connection, reader: SqliteReader) -> None:
+    def __init__(self, lock: LedgerLock, connection: aiosqlite.Connection, reader: SqliteReader, looks: Looks) -> None:
         self.on_change: Callable[[Change], None] = lambda _: None
         self._lock = lock
         self._connection = connection
         self._reader = reader
+        self._looks = looks
         self._hear: Hear | None = None
         self._writer = Writer(connection, on_commit=self._committed)
 
@@ -93,13 +98,14 @@ class SqliteLedger:
         except BaseException:
             await _give_up(lock, connection)
             raise
-        return cls(lock, connection, reader)
+        return cls(lock, connection, reader, Looks(path))
 
     async def aclose(self) -> None:
         """Commit what waits, checkpoint, close and let go of the lock."""
         try:
             await self._writer.aclose()
         finally:  # an open connection would hang the exit
+            self._looks.close()
             await self._reader.aclose()
             with contextlib.suppress(sqlite3.Error):
                 await in_thread(self._connection, _checkpoint)
@@ -281,6 +287,14 @@ class SqliteLedger:
     async def tasks(self, query: Query) -> Page:
         """As Ledger.tasks."""
         return await self._reader.tasks(query)
+
+    async def look(self, provider: str, identity: str, *, tenant: str) -> Sequence[Seen]:
+        """As Ledger.look."""
+        return self._looks.look(provider, identity, tenant=tenant)
+
+    async def wire_page(self, query: WireQuery) -> Sequence[WireTask]:
+        """As Ledger.wire_page."""
+        return await self._reader.wire_page(query)
 
     async def history(self, external_task_id: str) -> History | None:
         """As Ledger.history."""

@@ -11,16 +11,17 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from receiver.ledger.base import History, HistoryReport, KeptUnreadable, Page, Query, StoredEvent
+from receiver.ledger.base import History, HistoryReport, KeptUnreadable, Page, Query, StoredEvent, WireQuery
 from receiver.ledger.deliveries import DeliveryPage, DeliveryQuery, DestinationState
 from receiver.ledger.errors import LedgerUnavailable, LedgerUnusable
 from receiver.ledger.migrate import require_current
-from receiver.ledger.sqlite import outboxreading
+from receiver.ledger.sqlite import looking, outboxreading
 from receiver.ledger.sqlite.connection import connect_reader, in_thread, is_store_trouble
 from receiver.ledger.sqlite.rows import ROW, event_of, record_of
 from receiver.ledger.sqlite.unreadable import kept_of
 from receiver.lifecycle import HELD_FOR
 from receiver.task import Record, Source, Verdict
+from receiver.wiretask import WireTask
 from submitter.moments import Moment, millis
 from submitter.providers.base import Trust
 
@@ -78,6 +79,10 @@ class SqliteReader:
         shown = rows[:limit]
         more = str(shown[-1]["key"]) if len(rows) > limit else None
         return Page(records=[record_of(row) for row in shown], next=more)
+
+    async def wire_page(self, query: WireQuery) -> list[WireTask]:
+        """A page as a gateway's client is shown it."""
+        return await self._read(lambda raw: looking.page_of(raw, query))
 
     async def history(self, external_task_id: str) -> History | None:
         """Every report, event and delivery of a task, oldest first."""
