@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from receiver.access import operator_of, require_scope
 from receiver.api import admitted_operator
 from receiver.bodies import known_fields, read_fields, text_field, whole_number
+from receiver.clientsecret import client_secret
 from receiver.keys import (
     RANDOM_BYTES,
     Access,
@@ -56,7 +57,8 @@ async def add_key(request: Request) -> Response:
         require_scope(giver, scope)
     key, shown = _minted(runtime, access, kind, now=runtime.clock())
     await runtime.keyring.add(key)
-    return JSONResponse({**key_json(key), **shown}, status_code=201, headers={"Cache-Control": "no-store"})
+    document = {**key_json(key), **shown, **_signing(runtime, access)}
+    return JSONResponse(document, status_code=201, headers={"Cache-Control": "no-store"})
 
 
 async def revoke_key(request: Request) -> Response:
@@ -91,6 +93,14 @@ def _minted(runtime: Runtime, access: Access, kind: KeyKind, *, now: Moment) -> 
         return stored, {"access_key": access_key, "secret_key": runtime.keyring.secret_of(access_key)}
     bearer = mint_bearer(random)
     return StoredKey(access=access, kind=kind, created_at=now, digest=digest_of(bearer)), {"key": bearer}
+
+
+def _signing(runtime: Runtime, access: Access) -> dict[str, str]:
+    """What the tenant's clients verify their callbacks with. The operator's own is in the configuration."""
+    configured = runtime.config.gateway.webhook_secrets
+    if not configured or access.tenant is None:
+        return {}
+    return {"webhook_secret": client_secret(configured[0].get_secret_value(), access.tenant)}
 
 
 def _access(fields: dict[str, Any], *, accounts: Collection[str]) -> Access:

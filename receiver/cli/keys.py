@@ -58,7 +58,7 @@ def add(
     if as_json:
         print_json(made)
         return
-    for word in ("key", "access_key", "secret_key"):
+    for word in ("key", "access_key", "secret_key", "webhook_secret"):
         if made.get(word):
             out.print(f"{word}: {made[word]}")
     note("it is shown this once: the ledger keeps nothing that opens")

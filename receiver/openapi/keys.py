@@ -86,6 +86,7 @@ def key_schemas() -> dict[str, Json]:
     secret = {
         "key": text("of a bearer key: what is sent as `Authorization: Bearer`"),
         "secret_key": text("of a pair: what signs its tokens"),
+        "webhook_secret": text("of a tenant, where `gateway.webhook_secrets` has one: what verifies its callbacks"),
     }
     return {
         "Key": answered("What is kept of a key.", fields),
