@@ -103,6 +103,7 @@ def test_a_client_that_polls_sees_the_same_through_the_gateway_and_costs_no_quer
     assert direct_code == code
     assert observed(direct) == observed(through) | {"task_info": direct["task_info"]}
     assert {"external_task_id": "theirs-2"} == through["task_info"]
+    assert {*through} == {*direct} - {"final_balance_deduction"}  # which is no fact of the ledger's
     assert asked == counts(sandbox)["queries"]
 
 
