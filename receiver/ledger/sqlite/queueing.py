@@ -59,7 +59,8 @@ def paused_until(raw: sqlite3.Connection, provider: str) -> Moment:
 def in_turn(raw: sqlite3.Connection, provider: str, lane: Lane, *, now: Moment, limit: int) -> Iterator[sqlite3.Row]:
     """The rows of the tasks that may leave, each to be claimed before the next is asked for; then their turns are over.
 
-    A task that is larger than what is free ends it: those behind it wait too, or it would wait for ever.
+    A task that is larger than what is free ends it: those behind it wait too, or it would wait for ever. One that is
+    larger than all there is, for there were more when it was written down, leaves when all are free.
     """
     room = None if lane.slot_limit is None else lane.slot_limit - _slots_taken(raw, provider, now)
     if limit <= 0 or (room is not None and room <= 0) or paused_until(raw, provider) > now:
@@ -68,7 +69,7 @@ def in_turn(raw: sqlite3.Connection, provider: str, lane: Lane, *, now: Moment, 
     heads = _heads(raw, provider, now)
     while heads and limit > 0:
         turn = next_turn((waiting for waiting, _ in heads.values()), served)
-        if turn is None or (room is not None and turn.slots > room):
+        if turn is None or (room is not None and min(turn.slots, lane.slot_limit or 0) > room):
             break
         yield heads.pop(turn.tenant)[1]
         served = after_turn(served, turn.tenant, turn.slots)

@@ -131,6 +131,20 @@ async def test_a_large_task_whose_turn_it_is_is_not_overtaken_by_another_tenants
     assert ["ada-0"] == ids(await send(ledger, now=NOW + MINUTE, slot_limit=3))
 
 
+async def test_a_task_larger_than_all_slots_leaves_when_all_are_free(engine: Engine) -> None:
+    """The account had more slots when it was written down: `slots` was lowered since."""
+    ledger = await engine.ledger()
+    await queue(ledger, "running", 1, slots=1, slot_limit=5, send_later=False)
+    await queue(ledger, "ada", 1, slots=5)
+    await queue(ledger, "bob", 1, now=NOW + 1)
+
+    assert [] == await send(ledger, now=NOW + MINUTE, slot_limit=3)
+    await end(ledger, ["running-0"])
+    assert ["ada-0"] == ids(await send(ledger, now=NOW + MINUTE, slot_limit=3))
+    await end(ledger, ["ada-0"])
+    assert ["bob-0"] == ids(await send(ledger, now=NOW + MINUTE, slot_limit=3))
+
+
 async def test_who_comes_while_another_tenant_waits_is_queued(engine: Engine) -> None:
     ledger = await engine.ledger()
     await queue(ledger, "ada", 1, slot_limit=5)
