@@ -121,7 +121,7 @@ class Sent:
 async def stubbed(answer: Callable[[Sent], Any]) -> AsyncIterator[Stub]:
     """A provider on a port of its own."""
     stub = Stub(answer)
-    methods = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
+    methods = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"]
     with listening() as listener:
         stub.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with served(Starlette(routes=[Route("/{path:path}", stub.receive, methods=methods)]), listener):

@@ -165,6 +165,51 @@ async def test_a_task_of_the_ledger_is_never_asked_about_for_another(world: Worl
     assert ["POST"] == [each.method for each in stub.sent]
 
 
+HERS = "867283741759111202"  # the provider's id of a task that another tenant created
+NAMINGS = [
+    f"/tasks?task_ids=%20{HERS}",
+    f"/tasks?task_ids=1,%20{HERS}",
+    f"/tasks?task_ids=1+{HERS}",
+    f"/tasks?task_ids=1%7C{HERS}",
+    f"/tasks?task_ids={HERS}%0a",
+    f"/tasks?task_ids=%5B%22{HERS}%22%5D",
+    f"/tasks?a=b;task_ids={HERS}",
+    f"/tasks?task_ids=0{HERS}",
+    f"/tasks?task_ids={HERS}%2520",
+    f"/tasks?task_ids=%2538{HERS[1:]}",
+    f"/tasks?task_ids=%EF%BC%98{HERS[1:]}",
+    f"/tasks?{HERS}",
+    f"/tasks?{HERS}=1",
+    f"/v1/tasks/%20{HERS}",
+    f"/v1/tasks/1,{HERS}",
+    f"/v1/tasks/{HERS}:show",
+    f"/v1/images/omni-image/{HERS}%20",
+    f"/v1/images/omni-image/0{HERS}",
+    f"/v1/images/omni-image/+{HERS}",
+    f"/v1/images/omni-image/{HERS}.0",
+]
+
+
+async def test_however_it_is_written_another_tenants_task_is_not_asked_about(world: World, tmp_path: Path) -> None:
+    """A provider may trim, split and decode where we would not."""
+    async with stubbed(created) as stub, passing(tmp_path, world, stub) as house:
+        await create(house, "kling")
+        async with asking_as(house, tenant("bob", pass_through=True)) as bob:
+            answers = {each: await bob.http.get(f"/gateway/kling{each}") for each in NAMINGS}
+
+    assert {} == {each: answer.status_code for each, answer in answers.items() if answer.status_code not in {400, 404}}
+    assert ["POST"] == [each.method for each in stub.sent]
+
+
+async def test_no_method_goes_on_that_may_be_answered_with_the_credentials(world: World, tmp_path: Path) -> None:
+    """TRACE is answered with the request as it came (RFC 9110, §9.3.8)."""
+    async with stubbed(echo) as stub, passing(tmp_path, world, stub) as house:
+        answer = await house.http.request("TRACE", ELSEWHERE)
+
+    assert (404, 1203) == code_of(answer)
+    assert [] == stub.sent
+
+
 async def test_a_task_at_another_account_of_the_same_provider_is_the_ledgers_too(world: World, tmp_path: Path) -> None:
     async with stubbed(created) as stub:
         account = {"base_url": stub.base_url, "webhook_secrets": []}
