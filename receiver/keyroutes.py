@@ -15,6 +15,7 @@ from receiver.api import admitted_operator
 from receiver.bodies import known_fields, read_fields, text_field, whole_number
 from receiver.clientsecret import client_secret
 from receiver.keys import (
+    OPERATOR,
     RANDOM_BYTES,
     Access,
     KeyKind,
@@ -24,7 +25,7 @@ from receiver.keys import (
     mint_access_key,
     mint_bearer,
 )
-from receiver.problems import invalid
+from receiver.problems import Problem, invalid
 from receiver.runtime import Runtime
 from submitter.errors import FieldProblem
 from submitter.moments import Moment, iso, iso_or_none
@@ -47,7 +48,7 @@ async def list_keys(request: Request) -> Response:
 
 
 async def add_key(request: Request) -> Response:
-    """POST /v1/keys: 201 with the key, which is shown this once. Nobody gives a scope that he has not."""
+    """POST /v1/keys: 201 with the key, which is shown this once. Nobody gives what he has not."""
     runtime: Runtime = request.app.state.runtime
     giver = operator_of(request, runtime, Scope.OPERATE)
     fields = known_fields(await read_fields(request, limit=runtime.config.api.max_body_bytes), *FIELDS)
@@ -55,6 +56,8 @@ async def add_key(request: Request) -> Response:
     access = _access(fields, accounts=runtime.providers)
     for scope in sorted(access.scopes):
         require_scope(giver, scope)
+    if access.pass_through:
+        _require_leave_to_pass(giver)
     key, shown = _minted(runtime, access, kind, now=runtime.clock())
     await runtime.keyring.add(key)
     document = {**key_json(key), **shown, **_signing(runtime, access)}
@@ -65,6 +68,13 @@ async def revoke_key(request: Request) -> Response:
     """DELETE /v1/keys/{name}: the key, which opens nothing any more. Twice is once."""
     runtime = admitted_operator(request, Scope.OPERATE)
     return JSONResponse(key_json(await runtime.keyring.revoke(request.path_params["name"], now=runtime.clock())))
+
+
+def _require_leave_to_pass(giver: Access) -> None:
+    """Who holds the configuration has the account's credentials anyway. Raises Problem 403."""
+    if giver is not OPERATOR and not giver.pass_through:
+        problem = f"the key {giver.name!r} may not pass through, and so gives no key that may"
+        raise Problem(403, "pass_through_missing", problem)
 
 
 def key_json(key: StoredKey) -> dict[str, Any]:

@@ -78,6 +78,7 @@ CODES: Mapping[str, Code] = {
     "refused": Code(
         502, "The provider said no; its own code and message are in `provider_code` and `provider_message`."
     ),
+    "pass_through_missing": Code(403, "The key may not pass through, and so cannot make a key that may."),
     "scope_missing": Code(403, "The key was not given the `scope` that this route needs."),
     "shutting_down": Code(503, "The receiver is stopping. Not acknowledged: send it again."),
     "task_exists": Code(409, "The id was submitted before with another request."),

@@ -54,7 +54,7 @@ def key_operations() -> Sequence[Operation]:
                     headers={"Cache-Control": header(text("no-store"))},
                 )
             },
-            problems=("key_exists", "invalid_request", *OPERATORS, *BODY, *WRITE),
+            problems=("key_exists", "pass_through_missing", "invalid_request", *OPERATORS, *BODY, *WRITE),
         ),
         Operation(
             method="delete",

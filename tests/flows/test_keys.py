@@ -205,6 +205,18 @@ async def test_nobody_gives_a_scope_that_he_has_not(house: House) -> None:
     assert "the key 'operating' was not given the scope 'submit'" == made.json()["detail"]
 
 
+async def test_nobody_gives_leave_to_pass_through_that_he_has_not(house: House) -> None:
+    wish = {"scopes": ["operate", "read"], "tenant": None}
+    without = with_key((await make(house, "without-leave", **wish))["key"])
+    having = with_key((await make(house, "having-leave", **wish, pass_through=True))["key"])
+    asked = {"scopes": ["read"], "pass_through": True}
+    refused = await house.http.post("/v1/keys", json={"name": "taken", **asked}, headers=without)
+    given = await house.http.post("/v1/keys", json={"name": "given", **asked}, headers=having)
+
+    assert (403, "pass_through_missing") == (refused.status_code, refused.json()["code"])
+    assert 201 == given.status_code
+
+
 async def test_a_revoked_key_opens_nothing_and_its_name_is_not_given_again(house: House) -> None:
     key = with_key((await make(house, "leaving"))["key"])
     before = await house.http.get("/v1/tasks", headers=key)
