@@ -7,7 +7,7 @@ from typing import Any
 
 import aiosqlite
 
-from receiver.ledger.base import Client
+from receiver.ledger.base import Client, WireQuery
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.ledger.sqlite.connection import in_thread
 from tests.ledger.builders import NOW, PROVIDER, ids, opening, send
@@ -75,3 +75,16 @@ async def test_the_next_of_thousands_is_the_oldest_of_who_was_served_least(ledge
     claimed = ids(await send(ledger, now=NOW + 100_000, limit=5))
 
     assert ["ada-0", "bob-0", "ada-0-1", "bob-0-1", "ada-0-2"] == claimed
+
+
+async def test_a_tenants_page_is_not_looked_for_among_the_tasks_of_all_others(ledger: SqliteLedger) -> None:
+    query = WireQuery(provider=PROVIDER, endpoint="omni-image", tenant="eve", page=1, page_size=30)
+    for tenant in ("ada", "eve"):
+        await ledger.open_task(opening(f"{tenant}-0", client=Client(tenant=tenant), send_later=tenant == "ada"))
+    reader = ledger._reader._connection
+
+    few = await steps_of(reader, lambda: ledger.wire_page(query))
+    await in_thread(ledger._connection, lambda raw: raw.execute(MANY))
+    many = await steps_of(reader, lambda: ledger.wire_page(query))
+
+    assert many <= 2 * few

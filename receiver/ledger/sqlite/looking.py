@@ -68,7 +68,8 @@ class Looks:
 
 def page_of(raw: sqlite3.Connection, query: WireQuery) -> list[WireTask]:
     """As Ledger.wire_page."""
-    whose = "" if query.tenant is None else "and tenant = :tenant"
+    # As its index has it: no tenant's page is looked for among the tasks of all others.
+    whose = {None: "", "": "and tenant = ''"}.get(query.tenant, "and tenant = :tenant and tenant <> ''")
     rows = raw.execute(
         f"""
         select {_COLUMNS} from tasks

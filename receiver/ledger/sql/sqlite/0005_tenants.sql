@@ -10,6 +10,7 @@ alter table tasks add column is_series integer not null default 0;  -- its resul
 create unique index tasks_by_client on tasks (tenant, provider, client_task_id) where client_task_id is not null;
 create unique index tasks_by_idempotency on tasks (tenant, idempotency_key) where idempotency_key is not null;
 create index tasks_of_tenant on tasks (tenant, key) where tenant <> '';
+create index tasks_listed_of_tenant on tasks (tenant, provider, endpoint, key) where tenant <> '';
 create index tasks_running_of_tenant on tasks (tenant) where tenant <> '' and settled_at is null;
 
 alter table events add column tenant text;  -- whose task it is about; null where it is about none
