@@ -93,10 +93,17 @@ class Creating:
         await asyncio.wait({sending, opened}, return_when=asyncio.FIRST_COMPLETED)
         if not opened.done():
             return await self._promise(sending.result().external_task_id)
+        external_task_id = opened.result().external_task_id
         await asyncio.wait({sending}, timeout=self._answer_within)
-        if sending.done():
-            _raise_refusal_of(sending)
-        return await self._promise(opened.result().external_task_id)
+        refusal = _refusal_of(sending) if sending.done() else None
+        if refusal is not None and not await self._is_promised(external_task_id):
+            raise refusal
+        return await self._promise(external_task_id)
+
+    async def _is_promised(self, external_task_id: str) -> bool:
+        """Whether a repetition was told meanwhile that the task is ours: then it is, and failed."""
+        record = await self._runtime.ledger.record(external_task_id)
+        return record is not None and record.task.promised
 
     async def _promise(self, external_task_id: str) -> Task:
         task = await self._runtime.ledger.promise(external_task_id)
@@ -105,13 +112,14 @@ class Creating:
         return task
 
 
-def _raise_refusal_of(sending: asyncio.Task[Opened]) -> None:
+def _refusal_of(sending: asyncio.Task[Opened]) -> Refused | InvalidRequest | None:
     """Of what came of it the client is told a refusal alone: whatever else went wrong, the task is written down."""
     error = sending.exception()
     if isinstance(error, Refused | InvalidRequest):
-        raise error
+        return error
     if error is not None:
         log.error("gateway.unsettled", exc_info=error)
+    return None
 
 
 async def _in_thread_if_large(endpoint: str, fields: Mapping[str, Any]) -> Any:

@@ -303,6 +303,31 @@ async def test_a_refusal_after_the_answer_is_a_failure(world: World, tmp_path: P
     assert failed["task_status_msg"].endswith("1301: no foxes")
 
 
+async def test_who_repeats_before_the_refusal_and_who_is_refused_are_told_the_same(
+    world: World, tmp_path: Path
+) -> None:
+    may_answer = asyncio.Event()
+
+    async def late(_: Sent) -> Response:
+        await may_answer.wait()
+        return JSONResponse({"code": 1301, "message": "no foxes"}, status_code=400)
+
+    async with stubbed(late) as stub, passing(tmp_path, world, stub) as house:
+        first = asyncio.create_task(create(house, "kling", external_task_id="hers"))
+        await eventually(lambda: _sent(stub))
+        repeated = await create(house, "kling", external_task_id="hers")
+        may_answer.set()
+        told = (await first).json()["data"]
+
+    assert "submitted" == repeated.json()["data"]["task_status"]
+    assert (repeated.json()["data"]["task_id"], "failed") == (told["task_id"], told["task_status"])
+    assert 1 == len(stub.sent)
+
+
+async def _sent(stub: Stub) -> bool:
+    return bool(stub.sent)
+
+
 async def _failed(house: House, identity: str) -> Json | None:
     data: Json = (await query(house, "kling", identity)).json()["data"]
     return data if data["task_status"] == "failed" else None
