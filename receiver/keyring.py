@@ -10,7 +10,7 @@ from typing import Protocol
 import structlog
 
 from receiver.keys import ACCESS_PREFIX, BEARER_PREFIX, OPERATOR, Access, KeyKind, StoredKey, digest_of, pair_secret
-from receiver.pairtoken import KeyRefused, Trouble, is_token, read_token, require_valid
+from receiver.pairtoken import KeyRefused, Trouble, is_token, issuer_of, read_token, require_valid
 from submitter.inflight import InFlight
 from submitter.moments import Moment
 
@@ -70,7 +70,8 @@ class Keyring:
         if not authorization.strip() or (not presented and scheme.lower() == "bearer"):
             raise KeyRefused(Trouble.EMPTY, "send a key as 'Authorization: Bearer …'")
         if scheme.lower() != "bearer" or len(presented) > _LONGEST_PRESENTED:
-            raise KeyRefused(Trouble.MALFORMED, "the key is to be sent as 'Authorization: Bearer …'")
+            is_ours = _says_that_it_is_ours(presented or scheme)
+            raise KeyRefused(Trouble.MALFORMED, "the key is to be sent as 'Authorization: Bearer …'", is_ours=is_ours)
         encoded = presented.encode("utf-8", "surrogatepass")
         matches = [hmac.compare_digest(each, encoded) for each in self._operator_keys]
         if any(matches):
@@ -82,7 +83,8 @@ class Keyring:
         if presented.startswith(ACCESS_PREFIX):
             problem = "an access key alone opens nothing: sign a token with its secret"
             raise KeyRefused(Trouble.MALFORMED, problem, is_ours=True)
-        raise KeyRefused(Trouble.WRONG, "this is no key of this receiver")
+        is_ours = _says_that_it_is_ours(presented)
+        raise KeyRefused(Trouble.WRONG, "this is no key of this receiver", is_ours=is_ours)
 
     def is_valid(self, access: Access) -> bool:
         """Whether what was let in by this key still may stay: streams outlive the asking."""
@@ -116,7 +118,11 @@ class Keyring:
         return _open(key)
 
     def _of_token(self, presented: str, now: Moment) -> Access:
-        token = read_token(presented)
+        try:
+            token = read_token(presented)
+        except KeyRefused as refused:
+            is_ours = _says_that_it_is_ours(presented)
+            raise KeyRefused(refused.trouble, str(refused), is_ours=is_ours) from None
         pair = self._pairs.get(token.access_key)
         if pair is None:
             is_ours = token.access_key.startswith(ACCESS_PREFIX)
@@ -147,6 +153,11 @@ class Keyring:
         elif key.access_key is not None:
             secrets = tuple(pair_secret(key.access_key, each).encode() for each in self._server_secrets)
             self._pairs[key.access_key] = _Pair(key, secrets)
+
+
+def _says_that_it_is_ours(presented: str) -> bool:
+    """Whether this claims to be a key that we made, however badly it is written or sent."""
+    return presented.startswith((BEARER_PREFIX, ACCESS_PREFIX)) or issuer_of(presented).startswith(ACCESS_PREFIX)
 
 
 def _open(key: StoredKey) -> Access:

@@ -201,7 +201,7 @@ class _Hearing:
         is_whole = self.source is not Source.CALLBACK or self.report.status is not ReportedStatus.SUCCEED
         if is_whole or self.rules.confirm == "never":
             return None
-        if self.report.is_series:
+        if self.report.is_series or self.before.is_series:
             return Doubt.SERIES
         return Doubt.INCOMPLETE if len(self.known.images) < (self.known.images_asked or 1) else None
 

@@ -122,6 +122,19 @@ async def test_a_series_is_told_as_one(house: House) -> None:
     assert 3 == len(done["task_result"]["series_images"])
 
 
+@pytest.mark.parametrize("account", ["kling", "powertokens"])
+async def test_a_series_of_as_many_as_it_likes_is_shown_whole(house: House, world: World, account: str) -> None:
+    """Its callback has the first image alone, and does not say that there are more."""
+    fields = {"model_name": "kling-v3-omni", "result_type": "series", "series_amount": "auto"}
+    ours = (await create(house, account, **fields)).json()["data"]["task_id"]
+    await house.at_rest(ours)
+    done = await settled(house, account, ours)
+    direct = await asked_directly(world, account, ours, "omni-image")
+
+    assert len(direct["task_result"]["series_images"]) > 1
+    assert direct["task_result"] == done["task_result"]
+
+
 async def test_a_task_is_found_by_our_id_the_clients_and_the_providers(house: House, world: World) -> None:
     created = await create(house, "powertokens", external_task_id="Käse/7 & 8%")
     ours = created.json()["data"]["task_id"]

@@ -291,6 +291,7 @@ async def test_without_keys_of_the_configuration_a_strangers_key_is_as_none_and_
             signed_token(pair["access_key"], "another secret", now=now): 401,
             signed_token("hla_nobody", "its secret", now=now): 401,
         }
+        without_a_word = await house.http.get("/v1/tasks", headers={"authorization": shop["key"]})
         answers = {key: (await house.http.get("/v1/tasks", headers=with_key(key))).status_code for key in presented}
         ticked = await house.http.post("/v1/tick?seconds=0", headers=with_key(shop["key"]))
         from_elsewhere = [
@@ -299,6 +300,7 @@ async def test_without_keys_of_the_configuration_a_strangers_key_is_as_none_and_
         ]
 
     assert presented == answers
+    assert (401, "key_malformed") == (without_a_word.status_code, without_a_word.json()["code"])
     assert "scope_missing" == ticked.json()["code"]
     assert [200, 403] == [each.status_code for each in from_elsewhere]
 

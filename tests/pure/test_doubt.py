@@ -66,6 +66,15 @@ def test_a_success_in_doubt_is_held_and_asked_about(doubt: Doubt, state: TaskSta
     assert (None, None) == (after.settled_at, after.settled_by)
 
 
+@pytest.mark.parametrize("asked", [None, 1, 4])
+@pytest.mark.parametrize("news", [callback(SUCCEED, image(0, A)), signed(SUCCEED, image(0, A))])
+def test_a_series_is_in_doubt_though_its_callback_does_not_say_that_it_is_one(news: News, asked: int | None) -> None:
+    """Only `images` is documented there (wire.md §4), and of a series of `auto` nobody knows how many there are."""
+    decision = hear(task(TaskState.SUBMITTED, images_asked=asked, is_series=True), news)
+
+    assert (Doubt.SERIES, SUCCEED, True) == (decision.task.doubt, decision.task.held, decision.ask_now)
+
+
 @pytest.mark.parametrize("doubt", DOUBTFUL)
 def test_nothing_is_held_where_nothing_is_to_be_confirmed(doubt: Doubt) -> None:
     news, rules = DOUBTFUL[doubt]

@@ -226,7 +226,40 @@ def test_what_says_that_we_made_it_is_refused_as_ours(presented: str) -> None:
     assert refused.value.is_ours
 
 
-@pytest.mark.parametrize("presented", ["sk-of-a-provider", token(CLAIMS | {"iss": "AKIDofKling"}), "a.b.c"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        mint_bearer(bytes(32)),
+        ACCESS_KEY,
+        token(CLAIMS),
+        f"Token {mint_bearer(bytes(32))}",
+        f"Basic {token(CLAIMS)}",
+        f"Bearer {mint_bearer(bytes(32))}{'x' * 5_000}",
+        f"Bearer {token({'iss': ACCESS_KEY})}",
+        f"Bearer {token(CLAIMS | {'exp': 'soon'})}",
+        f"Bearer {token(CLAIMS, header={'alg': 'HS512'})}",
+        f"Bearer {token(CLAIMS | {'more': 'x' * LONGEST_TOKEN})}",
+    ],
+)
+def test_what_we_made_is_refused_as_ours_however_badly_it_is_written_or_sent(header: str) -> None:
+    """Else a receiver on loopback would take a tenant that leaves out a word for its operator."""
+    with pytest.raises(KeyRefused) as refused:
+        keyring(stored("shop", random=bytes(32)), pair()).holder_of(header, now=NOW)
+
+    assert refused.value.is_ours
+
+
+@pytest.mark.parametrize(
+    "presented",
+    [
+        "sk-of-a-provider",
+        token(CLAIMS | {"iss": "AKIDofKling"}),
+        token({"iss": "AKIDofKling"}),
+        token(CLAIMS | {"iss": [ACCESS_KEY]}),
+        "a.b.c",
+        "..",
+    ],
+)
 def test_a_strangers_key_is_refused_as_a_strangers(presented: str) -> None:
     with pytest.raises(KeyRefused) as refused:
         keyring().holder_of(f"Bearer {presented}", now=NOW)
