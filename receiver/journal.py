@@ -107,6 +107,7 @@ class LedgerJournal:
                 request_digest=request_digest(submission.request.endpoint, _as_asked(fields, client)),
                 images_asked=submission.request.images_asked,
                 is_series=submission.request.is_series,
+                asks_watermark=submission.request.asks_watermark,
                 slots=slots,
                 slot_limit=account.slot_limit,
                 now=now,

@@ -59,7 +59,7 @@ class Doubt(StrEnum):
     """Why a claim is checked by asking."""
 
     OPPOSITE_FINALS = "opposite_finals"
-    INCOMPLETE = "incomplete"  # a success with fewer images than asked
+    INCOMPLETE = "incomplete"  # a success with fewer images than asked, or without their marked copies
     SERIES = "series"  # callbacks carry part of a series only (wire.md §4)
     FOREIGN_ID = "foreign_id"
     OTHER_IMAGES = "other_images"  # two successes by URL token that show different images
@@ -143,6 +143,7 @@ class Task:
     client_callback_url: str | None = None
     promised: bool = False
     is_series: bool = False
+    asks_watermark: bool = False
 
     @property
     def is_settled(self) -> bool:

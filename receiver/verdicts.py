@@ -203,7 +203,9 @@ class _Hearing:
             return None
         if self.report.is_series or self.before.is_series:
             return Doubt.SERIES
-        return Doubt.INCOMPLETE if len(self.known.images) < (self.known.images_asked or 1) else None
+        are_fewer = len(self.known.images) < (self.known.images_asked or 1)
+        lack_marks = self.before.asks_watermark and any(not image.watermark_url for image in self.known.images)
+        return Doubt.INCOMPLETE if are_fewer or lack_marks else None
 
     def foreign_id(self) -> Doubt | None:
         """Another id than the provider gave us, where the two should be one."""

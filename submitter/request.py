@@ -60,6 +60,13 @@ class WatermarkInfo(_Part):
 class _ImageRequest(_Part):
     endpoint: ClassVar[Endpoint]
 
+    watermark_info: WatermarkInfo | None = None
+
+    @property
+    def asks_watermark(self) -> bool:
+        """Whether each image comes with a marked copy."""
+        return self.watermark_info is not None and self.watermark_info.enabled
+
     def wire_fields(self) -> dict[str, Any]:
         """The JSON fields that were set, as the wire names them."""
         return self.model_dump(mode="json", exclude_none=True)
@@ -79,7 +86,6 @@ class OmniImageRequest(_ImageRequest):
     n: int | None = Field(default=None, ge=1, le=9)
     series_amount: Annotated[int, Field(ge=2, le=SERIES_MOST)] | Literal["auto"] | None = None
     aspect_ratio: Literal["16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9", "auto"] | None = None
-    watermark_info: WatermarkInfo | None = None
 
     @property
     def is_series(self) -> bool:
@@ -111,7 +117,6 @@ class ImageGenerationRequest(_ImageRequest):
     resolution: Literal["1k", "2k"] | None = None
     n: int | None = Field(default=None, ge=1, le=9)
     aspect_ratio: Literal["16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"] | None = None
-    watermark_info: WatermarkInfo | None = None
 
     @field_validator("image")
     @classmethod

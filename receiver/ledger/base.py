@@ -84,6 +84,7 @@ class Opening:
     request_digest: bytes
     images_asked: int | None
     is_series: bool = False
+    asks_watermark: bool = False
     slots: int
     slot_limit: int | None
     now: Moment

@@ -122,6 +122,15 @@ async def test_a_series_is_told_as_one(house: House) -> None:
     assert 3 == len(done["task_result"]["series_images"])
 
 
+@pytest.mark.parametrize("account", ["kling", "cometapi"])
+async def test_marked_copies_are_there_where_they_were_asked_for(house: House, account: str) -> None:
+    created = await create(house, account, watermark_info={"enabled": True})
+    await house.at_rest(created.json()["data"]["task_id"])
+    done = await settled(house, account, created.json()["data"]["task_id"])
+
+    assert ["watermark_url" in each for each in done["task_result"]["images"]] == [True]
+
+
 @pytest.mark.parametrize("account", ["kling", "powertokens"])
 async def test_a_series_of_as_many_as_it_likes_is_shown_whole(house: House, world: World, account: str) -> None:
     """Its callback has the first image alone, and does not say that there are more."""

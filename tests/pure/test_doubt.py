@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from receiver.eventtype import EventType
@@ -106,6 +108,23 @@ def test_a_success_without_images_is_incomplete_where_nobody_knows_how_many_were
     after = hear(task(images_asked=None), callback(SUCCEED)).task
 
     assert (SUCCEED, Doubt.INCOMPLETE) == (after.held, after.doubt)
+
+
+@pytest.mark.parametrize("rules", [DOUBTING, NEVER])
+def test_a_success_lacks_the_marked_copies_that_were_asked_for(rules: Rules) -> None:
+    asking = task(TaskState.SUBMITTED, asks_watermark=True)
+    bare = hear(asking, callback(SUCCEED, image(0, A)), rules=rules).task
+    marked = hear(asking, callback(SUCCEED, replace(image(0, A), watermark_url=B)), rules=rules).task
+
+    assert (SUCCEED if rules is DOUBTING else None) == bare.held
+    assert TaskState.SUCCEEDED is marked.state
+
+
+def test_an_answer_without_marked_copies_is_the_last_word_on_them() -> None:
+    waiting = hear(task(TaskState.SUBMITTED, asks_watermark=True), callback(SUCCEED, image(0, A))).task
+    after = hear(waiting, queried(SUCCEED, image(0, A))).task
+
+    assert (TaskState.SUCCEEDED, None) == (after.state, after.doubt)
 
 
 def test_a_failure_needs_no_images_to_be_believed() -> None:

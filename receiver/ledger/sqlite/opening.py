@@ -144,6 +144,7 @@ def _task_of_opening(opening: Opening) -> Task:
         deadline_at=opening.deadline_at,
         images_asked=opening.images_asked,
         is_series=opening.is_series,
+        asks_watermark=opening.asks_watermark,
         slots=opening.slots,
         version=1,
         tenant=opening.client.tenant,

@@ -68,6 +68,7 @@ TASK_COLUMNS = (
     "client_callback_url",
     "promised",
     "is_series",
+    "asks_watermark",
 )
 # What the ledger alone keeps beside the task, and writes back with it.
 _BESIDE = ("chain", "report_count", "query_at", "send_at", "sends", "misses", "missed_since")
@@ -147,6 +148,7 @@ def task_of(row: Iterable[Any]) -> Task:
     fields["adopted"] = bool(fields["adopted"])
     fields["promised"] = bool(fields["promised"])
     fields["is_series"] = bool(fields["is_series"])
+    fields["asks_watermark"] = bool(fields["asks_watermark"])
     fields["reports"] = ReportCounts(
         applied=fields.pop("reports_applied"),
         duplicate=fields.pop("reports_duplicate"),

@@ -5,6 +5,7 @@ alter table tasks add column client_task_id text;               -- the id that a
 alter table tasks add column client_callback_url text;          -- where that client wants to be called back
 alter table tasks add column promised integer not null default 0;  -- its client was told that the task is ours
 alter table tasks add column idempotency_key text;
+alter table tasks add column asks_watermark integer not null default 0;  -- a second, marked copy of each image
 alter table tasks add column is_series integer not null default 0;  -- its result is one: the wire shows it elsewhere
 
 create unique index tasks_by_client on tasks (tenant, provider, client_task_id) where client_task_id is not null;
