@@ -175,7 +175,7 @@ async def test_units_and_watermarks_come_with_the_answer_to_a_question(house: Ho
 
     assert "8" == asked["unit_deduction"]
     assert asked["images"][0]["watermark_url"].endswith("/0-watermark.png")
-    assert ("succeeded", "callback", "queried", 1) == tuple(
+    assert ("succeeded", "query", "queried", 1) == tuple(
         asked[key] for key in ("state", "settled_by", "trust", "queries")
     )
 
