@@ -92,7 +92,7 @@ class PollingConfig(_Table):
     interval: Duration = Field(
         timedelta(seconds=25), description="ask again, until learned; ever more seldom after six times"
     )
-    query_price: float = Field(12.0, gt=0, allow_inf_nan=False, description="what a question costs, in any unit")
+    query_price: float = Field(11.0, gt=0, allow_inf_nan=False, description="what a question costs, in any unit")
     second_worth: float = Field(1.0, gt=0, allow_inf_nan=False, description="a second's earlier news, in that unit")
     give_up_after: Duration = Field(timedelta(hours=24), description="a task that is silent for so long expires")
     budget_per_minute: int = Field(60, ge=1, description="questions per minute and provider")

@@ -32,7 +32,7 @@ _REST = 2e-4  # the share of tasks that the plan does not foresee
 class Worth:
     """What a question costs, and what a second's earlier knowledge is worth: only their ratio matters."""
 
-    query_price: float = 12.0
+    query_price: float = 11.0
     second_worth: float = 1.0
 
 

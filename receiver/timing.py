@@ -15,11 +15,11 @@ from submitter.moments import Moment, millis
 
 LEARNED_FROM = 20  # tasks: until so many of a class have finished, a coarser class or the fixed plan is asked by
 MEMORY = 400  # tasks: the weight of one falls to a third while so many more finish
-LOSS_MEMORY = 500
+LOSS_MEMORY = 1_500
 MOST_FRESH = 64  # of the tasks between two foldings so many are looked at: in a flood a sample serves as well
 FOLDED_EVERY = timedelta(seconds=5)  # at most: a new histogram is a new plan, of some milliseconds
-# One in fifty callbacks lost, worth fifty tasks; the estimate is taken on its dear side, see `Timing.lost`.
-_PRIOR_LOST, _PRIOR_CALLED = 1.0, 49.0
+# One in a hundred callbacks lost, worth 25 tasks; the estimate is taken on its dear side, see `Timing.lost`.
+_PRIOR_LOST, _PRIOR_CALLED = 0.25, 24.75
 _LOSS_STEPS = 3  # to a doubling: finer than that it changes no plan worth making anew
 _STAMPED_BY_ANSWER = 1.0  # seconds: a provider's time so near its answer may be the answer's own
 _LONGEST_NAME = 64

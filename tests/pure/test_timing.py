@@ -97,8 +97,8 @@ def test_merged_histograms_weigh_what_both_did(one: Sequence[int], other: Sequen
 
 
 def test_old_tasks_fade_and_recent_ones_weigh_more() -> None:
-    slow = [called(took * 4) for took in log_normal(400)]
-    fast = [called(took) for took in log_normal(800, seed=2)]
+    slow = [called(took * 4) for took in log_normal(200)]
+    fast = [called(took) for took in log_normal(1_500, seed=2)]
 
     histogram = learned([*slow, *fast]).histogram
 
