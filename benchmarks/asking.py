@@ -3,7 +3,8 @@
     python -m benchmarks.asking --tasks 4000 --plot docs
 
 A simulation of the pure functions alone: tasks are sent a second apart, finish after a random time, and a share of
-their callbacks is lost. 200 tasks teach before any is counted. Prints the table of `docs/polling.md` as Markdown.
+their callbacks is lost. 200 tasks teach before any is counted. Where all are lost, the path is known to be dark.
+Prints the table of `docs/polling.md` as Markdown.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class _Task:
 
 def learned(shape: Mixture, lost: float, *, seed: int, tasks: int) -> Asked:
     """By the rule of `receiver.timing`, learning as it goes; what a question finds, it knows by bounds alone."""
-    dice, timing, queries = random.Random(seed), Timing(), 0
+    dice, timing, queries, is_dark = random.Random(seed), Timing(), 0, lost == 1
     delays: list[float] = []
     due = list(_sent(shape, lost, dice, tasks + WARM_UP))
     heapq.heapify(due)
@@ -89,7 +90,7 @@ def learned(shape: Mixture, lost: float, *, seed: int, tasks: int) -> Asked:
         task = heapq.heappop(due)
         age, is_counted = task.at - task.sent, task.number >= WARM_UP
         if task.is_called:
-            timing = timing.with_finish(_finish(age, age, is_called=True), now=round(task.at * 1_000))
+            timing = timing.with_finishes([_finish(age, age, is_called=True)], now=round(task.at * 1_000))
             continue
         if age > 0:
             if not task.is_lost and task.took <= age:
@@ -97,12 +98,12 @@ def learned(shape: Mixture, lost: float, *, seed: int, tasks: int) -> Asked:
             queries += is_counted
             if task.took <= age:
                 finish = _finish(task.running, age, is_called=False)
-                timing = timing.with_finish(finish, now=round(task.at * 1_000))
+                timing = timing.with_finishes([finish], now=round(task.at * 1_000))
                 continue
             task.running = age
         elif is_counted:
-            delays.append(_delay_if_lost(timing, task.took))
-        task.at = task.sent + _next(timing, age)
+            delays.append(_delay_if_lost(timing, task.took, is_dark=is_dark))
+        task.at = task.sent + _next(timing, age, is_dark=is_dark)
         heapq.heappush(due, task)
     return Asked(queries=queries / tasks, p95=_p95(delays), delays=delays)
 
@@ -172,18 +173,18 @@ def _sent(shape: Mixture, lost: float, dice: random.Random, count: int) -> Itera
             yield _Task(task.sent + task.took, number, task.sent, task.took, is_lost=False, is_called=True)
 
 
-def _delay_if_lost(timing: Timing, took: float) -> float:
+def _delay_if_lost(timing: Timing, took: float, *, is_dark: bool) -> float:
     """By what is known when it is sent. Of every task: the few that are lost would say little of the p95."""
     age = 0.0
     while age < took:
-        age = _next(timing, age)
+        age = _next(timing, age, is_dark=is_dark)
     return age - took
 
 
-def _next(timing: Timing, running: float) -> float:
+def _next(timing: Timing, running: float, *, is_dark: bool) -> float:
     if not timing.is_learned:
         return running + (INTERVAL if running else FIRST_AFTER)
-    age = timing.next_question(running=running, now=running, lost=timing.lost, worth=WORTH)
+    age = timing.next_question(running=running, now=running, lost=1.0 if is_dark else timing.lost, worth=WORTH)
     return running + INTERVAL if age is None else age
 
 

@@ -19,7 +19,7 @@ from functools import lru_cache
 
 from receiver.durations import Curve, curve_of, quantile
 
-LATE_AFTER = 18.0  # seconds: what a plain loop leaves unknown at worst; providers advise 20 to 30
+LATE_AFTER = 17.0  # seconds: what a plain loop leaves unknown at worst; providers advise 20 to 30
 LATE_COUNTS = 20.0  # seconds more that being later than that is worth
 LONGEST_PLANNED = 3_600.0  # seconds: beyond, a task is asked about by the fixed plan's growing intervals
 _STEPS = 96  # even ones through the bulk of the tasks; then ever larger ones

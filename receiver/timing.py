@@ -109,16 +109,20 @@ class Timing:
     found: float = 0.0
     folded_at: Moment = 0
 
-    def with_finish(self, finish: Finish, *, now: Moment) -> Timing:
-        """One more end."""
+    def with_finishes(self, finishes: Sequence[Finish], *, now: Moment) -> Timing:
+        """So many more ends, in their order."""
         kept = 1 - 1 / LOSS_MEMORY
-        fresh = self.fresh + finish.bins if len(self.fresh) < 2 * MOST_FRESH else self.fresh
+        called, found = self.called, self.found
+        for finish in finishes:
+            called = called * kept + finish.is_called
+            found = found * kept + (not finish.is_called)
+        room = max(0, MOST_FRESH - len(self.fresh) // 2)
         known = replace(
             self,
-            fresh=fresh,
-            finished=self.finished + 1,
-            called=self.called * kept + finish.is_called,
-            found=self.found * kept + (not finish.is_called),
+            fresh=self.fresh + b"".join([finish.bins for finish in finishes[:room]]),
+            finished=self.finished + len(finishes),
+            called=called,
+            found=found,
         )
         return _folded(known, now) if _is_worth_folding(known, now) else known
 
@@ -129,13 +133,13 @@ class Timing:
 
     @property
     def lost(self) -> float:
-        """The share of callbacks that is lost: the estimate and its standard error, in steps of a third octave.
+        """The share of callbacks that is lost: the estimate and one and a half standard errors, in steps of a third octave.
 
         Too few questions cost the tasks of which nobody hears; too many cost a price. It errs towards asking.
         """
         found, all_told = self.found + _PRIOR_LOST, self.found + self.called + _PRIOR_LOST + _PRIOR_CALLED
         share = found / all_told
-        dear = min(1.0, share + math.sqrt(share * (1 - share) / all_told))
+        dear = min(1.0, share + 1.5 * math.sqrt(share * (1 - share) / all_told))
         return min(1.0, 2 ** (round(math.log2(dear) * _LOSS_STEPS) / _LOSS_STEPS))
 
     def next_question(self, *, running: float, now: float, lost: float, worth: Worth) -> float | None:

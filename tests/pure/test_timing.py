@@ -51,7 +51,7 @@ def called(took: float) -> Finish:
 def learned(ends: Sequence[Finish]) -> Timing:
     timing = Timing()
     for number, end in enumerate(ends):
-        timing = timing.with_finish(end, now=NOW + number * SECOND)
+        timing = timing.with_finishes([end], now=NOW + number * SECOND)
     return timing
 
 
@@ -72,7 +72,7 @@ def usual(sigma: float = 0.3) -> bytes:
 def test_whatever_finishes_what_is_remembered_has_a_bound(ends: Sequence[Finish], step: int) -> None:
     timing = Timing()
     for number, end in enumerate(ends):
-        timing = timing.with_finish(end, now=NOW + number * step)
+        timing = timing.with_finishes([end], now=NOW + number * step)
 
     assert len(NOTHING) == len(timing.histogram)
     assert len(timing.fresh) <= 2 * MOST_FRESH

@@ -28,29 +28,36 @@ class Timings:
     def __init__(self, raw: sqlite3.Connection) -> None:
         self._raw = raw
         self._timings: dict[tuple[str, str], Timing] = {}
-        self._changed: dict[tuple[str, str], Moment] = {}
+        self._known: dict[tuple[str, str | None], Known | None] = {}
+        self._ends: dict[tuple[str, str | None], list[Finish]] = {}
+        self._now = 0
         self._has_new = False
 
     def known(self, provider: str, timing_class: str | None) -> Known | None:
-        """What was learned of such a task; None while too few have finished."""
-        self._look(provider, timing_class)
-        return known_of({each: self._timings[provider, each] for each in path_of(timing_class)}, timing_class)
+        """What was learned of such a task before this transaction; None while too few have finished."""
+        key = provider, timing_class
+        if key not in self._known:
+            self._look(provider, timing_class)
+            timings = {each: self._timings[provider, each] for each in path_of(timing_class)}
+            self._known[key] = known_of(timings, timing_class)
+        return self._known[key]
 
     def note(self, provider: str, timing_class: str | None, finish: Finish, *, now: Moment) -> None:
-        """Such a task has finished: its class knows, and all coarser ones."""
-        self._look(provider, timing_class)
-        for each in path_of(timing_class):
-            key = provider, each
-            self._timings[key] = self._timings[key].with_finish(finish, now=now)
-            self._changed[key] = now
+        """Such a task has finished."""
+        self._ends.setdefault((provider, timing_class), []).append(finish)
+        self._now = max(self._now, now)
 
     def write(self) -> None:
-        """What has changed."""
-        if not self._changed:
+        """What has changed: a class knows of the ends in it, and all coarser ones do."""
+        if not self._ends:
             return
-        put_rows(
-            self._raw, "timings", _COLUMNS, [_row(key, self._timings[key], at) for key, at in self._changed.items()]
-        )
+        ends: dict[tuple[str, str], list[Finish]] = {}
+        for (provider, timing_class), finishes in self._ends.items():
+            self._look(provider, timing_class)
+            for each in path_of(timing_class):
+                ends.setdefault((provider, each), []).extend(finishes)
+        changed = {key: self._timings[key].with_finishes(finishes, now=self._now) for key, finishes in ends.items()}
+        put_rows(self._raw, "timings", _COLUMNS, [_row(key, each, self._now) for key, each in changed.items()])
         if self._has_new:
             self._forget()
 
