@@ -133,7 +133,7 @@ class Timing:
 
     @property
     def lost(self) -> float:
-        """The share of callbacks that is lost: the estimate and one and a half standard errors, in steps of a third octave.
+        """The share of callbacks lost: the estimate and 1.5 standard errors, in steps of a third octave.
 
         Too few questions cost the tasks of which nobody hears; too many cost a price. It errs towards asking.
         """
