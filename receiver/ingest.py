@@ -12,6 +12,7 @@ from receiver.ledger.errors import Refusal
 from receiver.schedule import QueryPlan
 from receiver.straggler import Next, Outcome
 from receiver.task import Decision, Rules, Task
+from receiver.timing import Known
 from receiver.turns import Turns
 from submitter.moments import Moment
 from submitter.providers.base import Trust
@@ -28,6 +29,11 @@ class LedgerJudge:
     def strict_providers(self) -> frozenset[str]:
         """The accounts with confirm = "terminal"."""
         return frozenset(name for name, rules in self.rules.items() if rules.confirm == "terminal")
+
+    @property
+    def learns(self) -> bool:
+        """As polling.learn says."""
+        return self.plan.worth is not None
 
     def decide(self, task: Task, heard: Heard, heard_before: Trust | None) -> Decision:
         """As verdicts.decide, by the rules of the task's account."""
@@ -47,15 +53,26 @@ class LedgerJudge:
             heard.external_task_id, provider=heard.provider, now=heard.now, give_up_after=self.plan.give_up_after
         )
 
-    def query_after_news(self, decision: Decision, due: Moment | None, *, now: Moment) -> Moment | None:
+    def query_after_news(
+        self, decision: Decision, due: Moment | None, *, known: Known | None, now: Moment
+    ) -> Moment | None:
         """As schedule.query_after_news."""
-        return schedule.query_after_news(decision, due, self.plan, now=now)
+        return schedule.query_after_news(decision, due, self.plan, known=known, now=now)
 
     def after_query(
-        self, task: Task, outcome: Outcome, *, misses: int, missed_since: Moment | None, sends: int
+        self,
+        task: Task,
+        outcome: Outcome,
+        *,
+        known: Known | None,
+        misses: int,
+        missed_since: Moment | None,
+        sends: int,
     ) -> tuple[Next, Moment | None]:
         """As straggler.after_query."""
-        return straggler.after_query(task, outcome, self.plan, misses=misses, missed_since=missed_since, sends=sends)
+        return straggler.after_query(
+            task, outcome, self.plan, known=known, misses=misses, missed_since=missed_since, sends=sends
+        )
 
     def overdue(self, task: Task, *, now: Moment) -> Decision | None:
         """As lifecycle.overdue, by the rules of the task's account."""

@@ -18,6 +18,7 @@ from receiver.ledger.base import NOBODY, Client, Heard, Ledger, Opened, OpenedAs
 from receiver.ledger.errors import ForeignTask, Unwritable
 from receiver.schedule import LOOK_UP, Backoff, QueryPlan, first_query_at
 from receiver.task import Source
+from receiver.timing import TimingClass
 from submitter.errors import Deferred, FieldProblem, InvalidRequest, Refusal, Refused, Unanswered, Unreadable
 from submitter.journal import Opened as OpenedToSend
 from submitter.journal import Submission, TaskKey
@@ -114,6 +115,9 @@ class LedgerJournal:
                 first_query_at=self.first_query_at(submission.provider, now),
                 opened_by=opened_by,
                 client=client,
+                timing_class=TimingClass.of_request(
+                    submission.request.endpoint, fields, submission.request.images_asked
+                ).text,
                 inline=pictures,
             )
         )

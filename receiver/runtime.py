@@ -29,6 +29,7 @@ from receiver.outbox.opening import OpenDestination, open_destinations
 from receiver.outbox.relay import ClientRelay, Relay
 from receiver.outbox.resolving import resolve_by_system
 from receiver.poller import Poller
+from receiver.questions import Worth
 from receiver.replay import Replay, accounts_of
 from receiver.schedule import QueryPlan
 from receiver.sender import Sender
@@ -270,7 +271,10 @@ class Runtime:
 def query_plan(config: Config) -> QueryPlan:
     """The schedule of questions that the configuration asks for."""
     polling = config.polling
-    return QueryPlan(first_after=polling.first_after, interval=polling.interval, give_up_after=polling.give_up_after)
+    worth = Worth(query_price=polling.query_price, second_worth=polling.second_worth) if polling.learn else None
+    return QueryPlan(
+        first_after=polling.first_after, interval=polling.interval, give_up_after=polling.give_up_after, worth=worth
+    )
 
 
 def _rules(config: Config, providers: Mapping[str, Provider]) -> dict[str, Rules]:

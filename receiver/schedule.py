@@ -6,7 +6,9 @@ import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 
+from receiver.questions import Worth
 from receiver.task import Decision, Task
+from receiver.timing import Known
 from submitter.moments import Moment, millis
 
 
@@ -33,11 +35,15 @@ def spread(delay: int, key: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryPlan:
-    """When a silent task is asked about, until its timing is learned: the keys of `[polling]`."""
+    """When a silent task is asked about: the keys of `[polling]`.
+
+    `first_after` and `interval` hold until its timing is learned, and for good without a `worth`.
+    """
 
     first_after: timedelta = timedelta(seconds=90)
     interval: timedelta = timedelta(seconds=25)
     give_up_after: timedelta = timedelta(hours=24)
+    worth: Worth | None = None
 
 
 # A look-up by external id after an unanswered create: about five minutes in all (wire.md §6, "a few minutes").
@@ -61,18 +67,29 @@ def first_query_at(sent_at: Moment, plan: QueryPlan) -> Moment:
     return sent_at + millis(plan.first_after)
 
 
-def next_query_at(task: Task, plan: QueryPlan, *, now: Moment) -> Moment | None:
-    """When to ask again after a query that did not settle the task; None where nothing is left to ask."""
+def next_query_at(task: Task, plan: QueryPlan, *, now: Moment, known: Known | None = None) -> Moment | None:
+    """When to ask again after a query that did not settle the task; None where nothing is left to ask.
+
+    `known` is given where the answer was that the task still runs.
+    """
     if task.doubt is not None and task.doubt_queries < len(DOUBT_SPACING):
         return now + millis(DOUBT_SPACING[task.doubt_queries])
     if task.is_at_rest:
         return None
+    learned = _learned_at(task, plan, known, running_at=now, now=now)
+    if learned is not None:
+        return learned
     late = Backoff(first=plan.interval, factor=2, longest=max(plan.interval, LONGEST_SILENCE))
     return late.next_at(task.external_task_id, attempt=task.queries - STEADY_QUERIES, now=now)
 
 
-def query_after_news(decision: Decision, due: Moment | None, plan: QueryPlan, *, now: Moment) -> Moment | None:
-    """When to ask, given what was just decided and when the next question was `due` before."""
+def query_after_news(
+    decision: Decision, due: Moment | None, plan: QueryPlan, *, now: Moment, known: Known | None = None
+) -> Moment | None:
+    """When to ask, given what was just decided and when the next question was `due` before.
+
+    `known` is given where the task begins to run with this news: then it is asked about when that pays.
+    """
     task = decision.task
     if decision.ask_now:
         asked = task.doubt_queries
@@ -80,7 +97,19 @@ def query_after_news(decision: Decision, due: Moment | None, plan: QueryPlan, *,
         return soon if due is None or soon is None else min(soon, due)
     if task.is_at_rest:
         return due if task.doubt is not None else None
+    learned = _learned_at(task, plan, known, running_at=None, now=now) if task.doubt is None else None
+    if learned is not None:
+        return learned
     if due is None:
         sent_at = now if task.sent_at is None else task.sent_at
         return max(now, first_query_at(sent_at, plan))
     return due
+
+
+def _learned_at(
+    task: Task, plan: QueryPlan, known: Known | None, *, running_at: Moment | None, now: Moment
+) -> Moment | None:
+    """The moment that timing suggests, where it is learned, wanted and has anything to say."""
+    if known is None or plan.worth is None or task.sent_at is None:
+        return None
+    return known.question_at(task.sent_at, running_at=running_at, now=now, worth=plan.worth)

@@ -17,6 +17,7 @@ from receiver.schedule import (
     next_query_at,
 )
 from receiver.task import Task, TaskState
+from receiver.timing import Known
 from submitter.moments import Moment, millis
 
 
@@ -64,11 +65,18 @@ NEVER_KNOWN = 2  # endpoints: an adopted task is asked for at each once
 
 
 def after_query(
-    task: Task, outcome: Outcome, plan: QueryPlan, *, misses: int, missed_since: Moment | None, sends: int
+    task: Task,
+    outcome: Outcome,
+    plan: QueryPlan,
+    *,
+    misses: int,
+    missed_since: Moment | None,
+    sends: int,
+    known: Known | None = None,
 ) -> tuple[Next, Moment | None]:
-    """The next step, and the moment of the next question if there is one."""
+    """The next step, and the moment of the next question if there is one. `known` as for `next_query_at`."""
     soonest = outcome.now + (0 if outcome.after is None else millis(outcome.after))
-    usual = next_query_at(task, plan, now=soonest)
+    usual = next_query_at(task, plan, now=soonest, known=known)
     if outcome.kind is AnswerKind.NOT_ASKED:
         # There was nothing to ask by; meanwhile a callback may have brought an id.
         later = None if task.task_id is None else usual

@@ -13,6 +13,7 @@ from receiver.ledger.deliveries import Delivery, Outbox
 from receiver.ledger.errors import Refusal
 from receiver.straggler import Next, Outcome, Purpose
 from receiver.task import Decision, Record, Source, Task, TaskState, Verdict
+from receiver.timing import Known
 from receiver.wiretask import WireTask
 from submitter.moments import Moment
 from submitter.providers.base import Trust
@@ -90,6 +91,7 @@ class Opening:
     deadline_at: Moment
     first_query_at: Moment | None
     opened_by: str | None = None
+    timing_class: str | None = None
     send_later: bool = False
     client: Client = NOBODY
     inline: Mapping[str, str] = field(default_factory=dict)
@@ -281,19 +283,35 @@ class Judge(Protocol):
     def strict_providers(self) -> frozenset[str]:
         """The accounts whose held finals wait for an answer until the deadline."""
 
+    @property
+    def learns(self) -> bool:
+        """Whether it wants to know how long tasks take: the ledger remembers it of those that finish, then."""
+
     def decide(self, task: Task, heard: Heard, heard_before: Trust | None) -> Decision:
         """The verdict on one report."""
 
     def adopt(self, heard: Heard) -> Task:
         """The task of a valid callback that the ledger never knew."""
 
-    def query_after_news(self, decision: Decision, due: Moment | None, *, now: Moment) -> Moment | None:
-        """When to ask next, now that this was decided."""
+    def query_after_news(
+        self, decision: Decision, due: Moment | None, *, known: Known | None, now: Moment
+    ) -> Moment | None:
+        """When to ask next, now that this was decided.
+
+        `known` is what was learned of how long such a task takes, where the task has begun to run with this news.
+        """
 
     def after_query(
-        self, task: Task, outcome: Outcome, *, misses: int, missed_since: Moment | None, sends: int
+        self,
+        task: Task,
+        outcome: Outcome,
+        *,
+        known: Known | None,
+        misses: int,
+        missed_since: Moment | None,
+        sends: int,
     ) -> tuple[Next, Moment | None]:
-        """What a question's outcome leads to, and when to ask again."""
+        """What a question's outcome leads to, and when to ask again; `known` where the answer was that it runs."""
 
     def overdue(self, task: Task, *, now: Moment) -> Decision | None:
         """What time alone makes of a task."""

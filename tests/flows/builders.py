@@ -40,8 +40,8 @@ GATEWAYS = {"kling": "kling", "unsigned": "kling", "cometapi": "cometapi", "powe
 TRUSTS = {"kling": "signed", "unsigned": "token", "cometapi": "token", "powertokens": "token"}
 LOOKED_UP = ("unsigned", "powertokens")  # where the provider promises to find a task by our id
 
-ONLY_CALLBACKS = {"first_after": "1h", "interval": "25s", "budget_per_minute": 10_000}
-ASKING = {"first_after": "0s", "interval": "20ms", "budget_per_minute": 10_000}
+ONLY_CALLBACKS = {"learn": False, "first_after": "1h", "interval": "25s", "budget_per_minute": 10_000}
+ASKING = {"learn": False, "first_after": "0s", "interval": "20ms", "budget_per_minute": 10_000}
 
 
 class Clock:

@@ -13,6 +13,7 @@ from receiver.ledger.errors import NotPossible, UnknownTask
 from receiver.ledger.sqlite.events import write_decision
 from receiver.ledger.sqlite.rows import ROW, TaskRow, fetch, row_of, update_tasks
 from receiver.ledger.sqlite.sending import queue_again
+from receiver.ledger.sqlite.timings import Timings
 from receiver.lifecycle import expire, refuse
 from receiver.schedule import DOUBT_SPACING
 from receiver.straggler import AnswerKind, Next, Outcome, Purpose
@@ -192,8 +193,10 @@ def _settle_one(raw: sqlite3.Connection, row: TaskRow, outcome: Outcome, judge: 
         row.task = replace(row.task, queries=row.task.queries - 1, doubt_queries=row.task.doubt_queries - is_doubt)
     row.task = replace(row.task, endpoint=outcome.endpoint or row.task.endpoint)
     _count_misses(row, outcome)
+    is_running = outcome.kind is AnswerKind.HEARD and not row.task.is_at_rest
+    known = Timings(raw).known(row.task.provider, row.timing_class) if is_running and judge.learns else None
     following, row.query_at = judge.after_query(
-        row.task, outcome, misses=row.misses, missed_since=row.missed_since, sends=row.sends
+        row.task, outcome, known=known, misses=row.misses, missed_since=row.missed_since, sends=row.sends
     )
     if following is Next.SEND_AGAIN:
         queue_again(row, now=outcome.now)

@@ -12,10 +12,13 @@ from receiver.ledger.sqlite.events import insert_events
 from receiver.ledger.sqlite.links import Links
 from receiver.ledger.sqlite.rows import ROW, TaskRow, forget_pictures, insert_task, row_of, update_tasks
 from receiver.ledger.sqlite.sets import select_in
+from receiver.ledger.sqlite.timings import Timings
 from receiver.task import Decision, Event, ReportCounts, Source, Task, TaskState, Verdict
+from receiver.timing import Known, finish_of
 from submitter.report import fingerprint
 
 _Id: TypeAlias = tuple[str, str]  # a provider, and what it calls a task
+_NOT_RUNNING = frozenset({TaskState.PENDING, TaskState.REFUSED, TaskState.EXPIRED})
 _PROOF = frozenset({Source.ANSWER, Source.QUERY})
 
 
@@ -54,6 +57,7 @@ class _Batch:
                 if heard.external_task_id in self._rows
             },
         )
+        self._timings = Timings(raw)
         self._events: list[Event] = []
         self._changed: dict[int, TaskRow] = {}
         self._answered: list[str] = []
@@ -75,6 +79,7 @@ class _Batch:
         """All of it, in a handful of statements."""
         update_tasks(self._raw, self._changed.values())
         self._links.write()
+        self._timings.write()
         insert_events(self._raw, self._events)
         if self._answered:
             forget_pictures(self._raw, self._answered)
@@ -88,11 +93,23 @@ class _Batch:
         if before.state is TaskState.PENDING and decision.task.state is not TaskState.PENDING:
             self._answered.append(before.external_task_id)
         row.task = decision.task
-        row.query_at = self._judge.query_after_news(decision, row.query_at, now=heard.now)
+        known = self._learn(row, before, decision, heard) if self._judge.learns else None
+        row.query_at = self._judge.query_after_news(decision, row.query_at, known=known, now=heard.now)
         self._owners.note(row.task)
         self._changed[row.key] = row
         self._events.extend(decision.events)
         return decision
+
+    def _learn(self, row: TaskRow, before: Task, decision: Decision, heard: Heard) -> Known | None:
+        """Remember how long it took, if this is its end; what is known of such tasks, if this is its beginning."""
+        task = decision.task
+        if not heard.report.is_final and heard.source is Source.QUERY and heard.trust.is_proof:
+            row.running_at = heard.now
+        finish = finish_of(before, decision, heard.source, running_at=row.running_at)
+        if finish is not None:
+            self._timings.note(task.provider, row.timing_class, finish, now=heard.now)
+        has_begun = before.state in _NOT_RUNNING and not task.is_at_rest and task.state is not TaskState.PENDING
+        return self._timings.known(task.provider, row.timing_class) if has_begun else None
 
     def _adopt(self, heard: Heard) -> TaskRow:
         row = insert_task(self._raw, self._judge.adopt(heard))

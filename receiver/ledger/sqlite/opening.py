@@ -63,7 +63,8 @@ def _open(raw: sqlite3.Connection, opening: Opening) -> Opened:
                fence = fence + 1, lease_until = null,
                sent_at = case when :is_sent then :now end, send_at = case when :is_sent then null else :send_at end,
                sends = :is_sent, unanswered_until = :unanswered_until,
-               query_at = case when :is_sent then :query_at end, misses = 0, missed_since = null
+               query_at = case when :is_sent then :query_at end, misses = 0, missed_since = null,
+               timing_class = :timing_class, running_at = null
          where key = :key
         """,
         {
@@ -77,6 +78,7 @@ def _open(raw: sqlite3.Connection, opening: Opening) -> Opened:
             "send_at": may_leave_at,
             "unanswered_until": opening.now + millis(UNANSWERED_HOLDS_SLOTS),
             "query_at": opening.first_query_at,
+            "timing_class": opening.timing_class,
             "key": key,
         },
     )
