@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from receiver import lifecycle, schedule, straggler, verdicts
 from receiver.callback_url import without_tokens
 from receiver.ledger.base import Heard, Ledger
 from receiver.ledger.errors import Refusal
+from receiver.pathhealth import PathHealth
 from receiver.schedule import QueryPlan
 from receiver.straggler import Next, Outcome
 from receiver.task import Decision, Rules, Task
@@ -47,12 +49,25 @@ class LedgerJudge:
             heard.external_task_id, provider=heard.provider, now=heard.now, give_up_after=self.plan.give_up_after
         )
 
-    def query_after_news(self, decision: Decision, due: Moment | None, *, now: Moment) -> Moment | None:
+    def first_after(self, path: PathHealth) -> timedelta:
+        """As schedule.first_after."""
+        return schedule.first_after(self.plan, path)
+
+    def query_after_news(
+        self, decision: Decision, due: Moment | None, *, path: PathHealth, now: Moment
+    ) -> Moment | None:
         """As schedule.query_after_news."""
-        return schedule.query_after_news(decision, due, self.plan, now=now)
+        return schedule.query_after_news(decision, due, self.plan, path=path, now=now)
 
     def after_query(
-        self, task: Task, outcome: Outcome, *, misses: int, missed_since: Moment | None, sends: int
+        self,
+        task: Task,
+        outcome: Outcome,
+        *,
+        path: PathHealth,  # noqa: ARG002 - the fixed plan's interval is the same for every path
+        misses: int,
+        missed_since: Moment | None,
+        sends: int,
     ) -> tuple[Next, Moment | None]:
         """As straggler.after_query."""
         return straggler.after_query(task, outcome, self.plan, misses=misses, missed_since=missed_since, sends=sends)
@@ -65,7 +80,8 @@ class LedgerJudge:
 class Ingest:
     """Hears reports, whichever road they came by. What it returns is on disk.
 
-    `on_work` is called with a decision that leaves something to do: a doubt to ask about, a slot that is free.
+    `on_work` is called with a decision that leaves something to do: a doubt to ask about, a slot that is free, a path
+    that has turned.
     """
 
     def __init__(
@@ -100,7 +116,7 @@ class Ingest:
         return decision
 
     def _tell(self, decision: Decision) -> None:
-        if decision.ask_now or decision.task.is_at_rest:
+        if decision.ask_now or decision.task.is_at_rest or decision.path is not None:
             self._on_work(decision)
 
 

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 
+from receiver.pathhealth import PathHealth
 from receiver.task import Decision, Task
 from submitter.moments import Moment, millis
 
@@ -56,9 +57,14 @@ NOT_EXIST_ANSWERS = 3
 NOT_EXIST_FOR = timedelta(minutes=10)
 
 
-def first_query_at(sent_at: Moment, plan: QueryPlan) -> Moment:
+def first_after(plan: QueryPlan, path: PathHealth) -> timedelta:
+    """How long after its sending a silent task is asked about: at once in the interval where no callback comes."""
+    return min(plan.first_after, plan.interval) if path.asks_eagerly else plan.first_after
+
+
+def first_query_at(sent_at: Moment, plan: QueryPlan, path: PathHealth) -> Moment:
     """When a task that was sent is a straggler for the first time."""
-    return sent_at + millis(plan.first_after)
+    return sent_at + millis(first_after(plan, path))
 
 
 def next_query_at(task: Task, plan: QueryPlan, *, now: Moment) -> Moment | None:
@@ -71,7 +77,9 @@ def next_query_at(task: Task, plan: QueryPlan, *, now: Moment) -> Moment | None:
     return late.next_at(task.external_task_id, attempt=task.queries - STEADY_QUERIES, now=now)
 
 
-def query_after_news(decision: Decision, due: Moment | None, plan: QueryPlan, *, now: Moment) -> Moment | None:
+def query_after_news(
+    decision: Decision, due: Moment | None, plan: QueryPlan, *, path: PathHealth, now: Moment
+) -> Moment | None:
     """When to ask, given what was just decided and when the next question was `due` before."""
     task = decision.task
     if decision.ask_now:
@@ -80,7 +88,8 @@ def query_after_news(decision: Decision, due: Moment | None, plan: QueryPlan, *,
         return soon if due is None or soon is None else min(soon, due)
     if task.is_at_rest:
         return due if task.doubt is not None else None
+    sent_at = now if task.sent_at is None else task.sent_at
+    first = max(now, first_query_at(sent_at, plan, path))
     if due is None:
-        sent_at = now if task.sent_at is None else task.sent_at
-        return max(now, first_query_at(sent_at, plan))
-    return due
+        return first
+    return min(due, first) if path.asks_eagerly and task.queries == 0 else due

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from receiver.ledger.deliveries import Delivery, Outbox
 from receiver.ledger.errors import Refusal
+from receiver.pathhealth import PathHealth
 from receiver.straggler import Next, Outcome, Purpose
 from receiver.task import Decision, Record, Source, Task, TaskState, Verdict
 from submitter.moments import Moment
@@ -227,11 +228,23 @@ class Judge(Protocol):
     def adopt(self, heard: Heard) -> Task:
         """The task of a valid callback that the ledger never knew."""
 
-    def query_after_news(self, decision: Decision, due: Moment | None, *, now: Moment) -> Moment | None:
+    def first_after(self, path: PathHealth) -> timedelta:
+        """How long after its sending a task that stays silent on such a path is asked about."""
+
+    def query_after_news(
+        self, decision: Decision, due: Moment | None, *, path: PathHealth, now: Moment
+    ) -> Moment | None:
         """When to ask next, now that this was decided."""
 
     def after_query(
-        self, task: Task, outcome: Outcome, *, misses: int, missed_since: Moment | None, sends: int
+        self,
+        task: Task,
+        outcome: Outcome,
+        *,
+        path: PathHealth,
+        misses: int,
+        missed_since: Moment | None,
+        sends: int,
     ) -> tuple[Next, Moment | None]:
         """What a question's outcome leads to, and when to ask again."""
 
@@ -279,6 +292,12 @@ class Ledger(Outbox, Protocol):
 
     async def settle(self, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause] = ()) -> None:
         """Give claims back with what became of them. An old fence changes nothing."""
+
+    async def note_life(self, provider: str, judge: Judge, *, now: Moment) -> PathHealth | None:
+        """Something came by this account's callback path that is about no task; how it fares where that turned it."""
+
+    async def paths(self) -> Mapping[str, PathHealth]:
+        """How each account's callbacks fare; one that is not named is alive, as far as anybody knows."""
 
     async def settle_overdue(self, judge: Judge, *, now: Moment, limit: int) -> list[Decision]:
         """Bring to rest what time has decided."""

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from receiver.pathhealth import PathHealth
 from receiver.schedule import (
     DOUBT_SPACING,
     LOOK_UP,
@@ -82,7 +83,7 @@ def test_look_ups_take_a_few_minutes_in_all() -> None:
 
 
 def test_a_task_that_was_sent_is_a_straggler_after_ninety_seconds() -> None:
-    assert NOW + 90 * SECOND == first_query_at(NOW, PLAN)
+    assert NOW + 90 * SECOND == first_query_at(NOW, PLAN, PathHealth())
 
 
 @pytest.mark.parametrize("queries", range(STEADY_QUERIES + 1))
@@ -151,4 +152,4 @@ LATER = NOW + 90 * SECOND
 def test_news_moves_the_next_question(after: Task, ask_now: bool, due: Moment | None, expected: Moment | None) -> None:
     decision = Decision(verdict=Verdict.APPLIED, task=after, ask_now=ask_now)
 
-    assert expected == query_after_news(decision, due, PLAN, now=NOW)
+    assert expected == query_after_news(decision, due, PLAN, path=PathHealth(), now=NOW)

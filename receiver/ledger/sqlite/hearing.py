@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from receiver.ledger.base import Heard, Judge
 from receiver.ledger.errors import ForeignTask, Refusal
+from receiver.ledger.evidence import path_after
 from receiver.ledger.sqlite.events import insert_events
 from receiver.ledger.sqlite.links import Links
+from receiver.ledger.sqlite.paths import Paths
 from receiver.ledger.sqlite.rows import ROW, TaskRow, forget_pictures, insert_task, row_of, update_tasks
 from receiver.ledger.sqlite.sets import select_in
 from receiver.task import Decision, Event, ReportCounts, Source, Task, TaskState, Verdict
@@ -41,6 +44,8 @@ class _Batch:
     def __init__(self, raw: sqlite3.Connection, items: Sequence[Heard], judge: Judge) -> None:
         self._raw = raw
         self._judge = judge
+        self._paths = Paths(raw, judge)
+        self._latest = max(heard.now for heard in items)
         ids = list(dict.fromkeys(heard.external_task_id for heard in items))
         self._rows = _rows_by_id(raw, ids)
         self._tombstones = _tombstones(raw, ids) if len(self._rows) < len(ids) else {}
@@ -76,6 +81,7 @@ class _Batch:
         update_tasks(self._raw, self._changed.values())
         self._links.write()
         insert_events(self._raw, self._events)
+        self._paths.write(now=self._latest)
         if self._answered:
             forget_pictures(self._raw, self._answered)
 
@@ -83,16 +89,26 @@ class _Batch:
         fact = self._facts[id(heard)]
         before = row.task
         decision = self._judge.decide(before, heard, self._links.best_trust(row.key, fact))
+        decision = self._note_path(row, fact, heard, decision)
         if decision.verdict is not None:
             self._links.remember(row, fact, heard, decision.verdict)
         if before.state is TaskState.PENDING and decision.task.state is not TaskState.PENDING:
             self._answered.append(before.external_task_id)
         row.task = decision.task
-        row.query_at = self._judge.query_after_news(decision, row.query_at, now=heard.now)
+        row.query_at = self._judge.query_after_news(
+            decision, row.query_at, path=self._paths.of(heard.provider), now=heard.now
+        )
         self._owners.note(row.task)
         self._changed[row.key] = row
         self._events.extend(decision.events)
         return decision
+
+    def _note_path(self, row: TaskRow, fact: bytes, heard: Heard, decision: Decision) -> Decision:
+        """What the report says of the path that callbacks take: said with the decision where it turns that."""
+        is_first = not self._links.is_known_from(Source.CALLBACK, row.key, fact)
+        path = path_after(self._paths.of(heard.provider), row.task, heard, decision, is_first=is_first)
+        turned = self._paths.put(heard.provider, path)
+        return decision if turned is None else dataclasses.replace(decision, path=turned)
 
     def _adopt(self, heard: Heard) -> TaskRow:
         row = insert_task(self._raw, self._judge.adopt(heard))

@@ -42,13 +42,14 @@ from receiver.ledger.deliveries import (
 )
 from receiver.ledger.errors import LedgerUnusable, Refusal, Unwritable
 from receiver.ledger.migrate import migrate_sqlite
-from receiver.ledger.sqlite import claiming, outbox, replaying, sending, unreadable
+from receiver.ledger.sqlite import claiming, outbox, paths, replaying, sending, unreadable
 from receiver.ledger.sqlite.connection import connect_reader, connect_writer, in_thread
 from receiver.ledger.sqlite.hearing import Hear
 from receiver.ledger.sqlite.lock import LedgerLock
 from receiver.ledger.sqlite.reader import SqliteReader
 from receiver.ledger.sqlite.writer import Single, Writer
 from receiver.lifecycle import HELD_FOR
+from receiver.pathhealth import PathHealth
 from receiver.straggler import Outcome
 from receiver.task import Decision, Record, Task
 from submitter.moments import Moment, millis
@@ -188,6 +189,14 @@ class SqliteLedger:
     async def settle(self, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause] = ()) -> None:
         """As Ledger.settle."""
         await self._write(lambda raw: claiming.settle(raw, outcomes, judge, pauses))
+
+    async def note_life(self, provider: str, judge: Judge, *, now: Moment) -> PathHealth | None:
+        """As Ledger.note_life."""
+        return await self._write(lambda raw: paths.note_life(raw, provider, judge, now=now))
+
+    async def paths(self) -> Mapping[str, PathHealth]:
+        """As Ledger.paths."""
+        return await self._reader.paths()
 
     async def settle_overdue(self, judge: Judge, *, now: Moment, limit: int) -> list[Decision]:
         """As Ledger.settle_overdue."""
@@ -349,9 +358,11 @@ def _change_in(outcomes: Sequence[object]) -> Change:
     for outcome in outcomes:
         if isinstance(outcome, Decision):
             tasks.append(outcome.task.external_task_id)
-            has_events |= bool(outcome.events)
+            has_events |= bool(outcome.events) or outcome.path is not None
         elif isinstance(outcome, Task):
             tasks.append(outcome.external_task_id)
+            has_events = True
+        elif isinstance(outcome, PathHealth):
             has_events = True
         elif isinstance(outcome, Settled):
             has_events |= bool(outcome.disabled)

@@ -75,7 +75,8 @@ def write_deliveries(raw: sqlite3.Connection, *, after: int) -> None:
                        row_number() over (partition by destination, external_task_id order by position) as place
                   from events cross join subscriptions
                     on subscriptions.type = events.type
-                   and (provider = '' or provider = json_extract(events.task, '$.provider'))
+                   and (provider = '' or provider = coalesce(json_extract(events.task, '$.provider'),
+                                                          json_extract(events.about, '$.path.provider')))
                  where position > :after) as new
          order by position, destination
         """,
