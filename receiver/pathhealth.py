@@ -24,11 +24,12 @@ Nothing here moves by itself: an account without tasks says nothing, however lon
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from math import log
 
+from receiver.values import replace
 from submitter.moments import Moment, millis
 
 
@@ -61,9 +62,10 @@ _DARK_AT = {state: log(1 / rate) for state, rate in FALSE_DARK.items()}
 _ALIVE_AT = log(1 / FALSE_LIFE)
 _LIMPS_BY_MISS, _LIMPS_BY_CALLBACK = log(LASTING / TOLERATED), log((1 - LASTING) / (1 - TOLERATED))
 _TURNS_AT = log(1 / FALSE_TURN)
+_FADING = 1 - 1 / MEMORY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: receiver.values.replace copies its dictionary
 class PathHealth:
     """What is known of one account's path. `evidence` speaks against the state: for dark, and in the dark for life.
 
@@ -84,6 +86,11 @@ class PathHealth:
     def asks_eagerly(self) -> bool:
         """Whether silence means nothing: then every task is asked about when it is likely to have finished."""
         return self.state is PathState.DARK
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether another callback, of whatever kind, would be no news."""
+        return self.evidence == 0 and self.state is not PathState.DARK
 
     @property
     def loss(self) -> float:
@@ -107,10 +114,10 @@ def is_too_fresh(finished: Moment, *, asked_at: Moment) -> bool:
 
 def after_life(path: PathHealth, *, now: Moment) -> PathHealth:
     """Some callback arrived, whatever it said."""
+    if path.is_calm:
+        return path
     if path.state is not PathState.DARK:
-        if path.evidence == 0:
-            return path
-        return replace(path, evidence=max(0.0, path.evidence - _ALIVE_BY_CALLBACK[path.state]), heard_at=now)
+        return replace(path, evidence=_relieved(path), heard_at=now)
     evidence = path.evidence + _ALIVE_BY_CALLBACK[path.state]
     if evidence < _ALIVE_AT:
         return replace(path, evidence=evidence, heard_at=now)
@@ -121,7 +128,8 @@ def after_came(path: PathHealth, *, now: Moment) -> PathHealth:
     """A task finished, and its callback brought the news."""
     if path.state is PathState.DARK:
         return after_life(path, now=now)
-    return _weighed(replace(_counted(after_life(path, now=now), came=1), heard_at=now), now=now)
+    came, missed = path.came * _FADING + 1, path.missed * _FADING
+    return _weighed(replace(path, came=came, missed=missed, evidence=_relieved(path), heard_at=now), now=now)
 
 
 def after_missed(path: PathHealth, finished: Moment, *, now: Moment) -> PathHealth:
@@ -131,7 +139,8 @@ def after_missed(path: PathHealth, finished: Moment, *, now: Moment) -> PathHeal
     step = _DARK_BY_MISS[path.state] if finished >= path.heard_at else 0.0
     if path.state is PathState.DARK:
         return replace(path, evidence=max(0.0, path.evidence - step))
-    return _weighed(replace(_counted(path, missed=1), evidence=path.evidence + step), now=now)
+    came, missed = path.came * _FADING, path.missed * _FADING + 1
+    return _weighed(replace(path, came=came, missed=missed, evidence=path.evidence + step), now=now)
 
 
 def after_late(path: PathHealth, finished: Moment, *, now: Moment) -> PathHealth:
@@ -142,9 +151,9 @@ def after_late(path: PathHealth, finished: Moment, *, now: Moment) -> PathHealth
     return after_came(corrected, now=now)
 
 
-def _counted(path: PathHealth, *, came: int = 0, missed: int = 0) -> PathHealth:
-    fading = 1 - 1 / MEMORY
-    return replace(path, came=path.came * fading + came, missed=path.missed * fading + missed)
+def _relieved(path: PathHealth) -> float:
+    """What is left of the evidence for darkness once a callback has come."""
+    return max(0.0, path.evidence - _ALIVE_BY_CALLBACK[path.state])
 
 
 def _weighed(path: PathHealth, *, now: Moment) -> PathHealth:

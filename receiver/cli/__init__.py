@@ -25,6 +25,7 @@ COMMANDS = {
     "destinations": "deliveries",
     "events": "events",
     "listen": "listening",
+    "doctor": "doctoring",
     "config": "configuring",
     "migrate": "configuring",
     "sandbox": "playing",

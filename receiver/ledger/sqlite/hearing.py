@@ -105,8 +105,11 @@ class _Batch:
 
     def _note_path(self, row: TaskRow, fact: bytes, heard: Heard, decision: Decision) -> Decision:
         """What the report says of the path that callbacks take: said with the decision where it turns that."""
+        path = self._paths.of(heard.provider)
+        if path.is_calm and not heard.report.is_final:
+            return decision
         is_first = not self._links.is_known_from(Source.CALLBACK, row.key, fact)
-        path = path_after(self._paths.of(heard.provider), row.task, heard, decision, is_first=is_first)
+        path = path_after(path, row.task, heard, decision, is_first=is_first)
         turned = self._paths.put(heard.provider, path)
         return decision if turned is None else dataclasses.replace(decision, path=turned)
 
