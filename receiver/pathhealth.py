@@ -46,6 +46,7 @@ HALF = 0.5  # what a limping path is taken to lose, before it is called dark
 ALL = 0.999  # nothing is certain: a callback may stray in
 FALSE_DARK = {PathState.ALIVE: 1e-6, PathState.LIMPING: 1e-3}  # for each task that finishes
 FALSE_LIFE = 1e-6  # for each callback in the dark
+FALSE_SUSPICION = 1e-2  # it costs a few questions, and who sends one task after another knows sooner
 
 TOLERATED, LASTING = 0.02, 0.10
 FALSE_TURN = 1e-3
@@ -60,6 +61,7 @@ _DARK_BY_MISS = {state: log(ALL / lost) for state, lost in _BELIEVED.items()}
 _ALIVE_BY_CALLBACK = {state: log((1 - lost) / (1 - ALL)) for state, lost in _BELIEVED.items()}
 _DARK_AT = {state: log(1 / rate) for state, rate in FALSE_DARK.items()}
 _ALIVE_AT = log(1 / FALSE_LIFE)
+_SUSPECTED_AT = log(1 / FALSE_SUSPICION)
 _LIMPS_BY_MISS, _LIMPS_BY_CALLBACK = log(LASTING / TOLERATED), log((1 - LASTING) / (1 - TOLERATED))
 _TURNS_AT = log(1 / FALSE_TURN)
 _FADING = 1 - 1 / MEMORY
@@ -84,8 +86,11 @@ class PathHealth:
 
     @property
     def asks_eagerly(self) -> bool:
-        """Whether silence means nothing: then every task is asked about when it is likely to have finished."""
-        return self.state is PathState.DARK
+        """Whether silence means nothing: then every task is asked about when it is likely to have finished.
+
+        In the dark, and while two misses without a callback since (seven where it limps) make one suspect it.
+        """
+        return self.state is PathState.DARK or self.evidence >= _SUSPECTED_AT
 
     @property
     def is_calm(self) -> bool:

@@ -59,6 +59,7 @@ COMMANDS = [
     "tasks refresh",
     "tasks resend",
     "tasks abandon",
+    "doctor",
     "config show",
     "config check",
     "migrate",

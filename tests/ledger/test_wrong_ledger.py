@@ -18,6 +18,7 @@ from receiver.ledger.sqlite import SqliteLedger
 from receiver.ledger.sqlite.connection import in_thread
 from receiver.ledger.sqlite.hearing import Hear
 from receiver.ledger.sqlite.writer import Writer
+from receiver.pathhealth import PathHealth
 from receiver.straggler import AnswerKind, Outcome
 from receiver.task import Decision
 from submitter.moments import Moment
@@ -298,6 +299,27 @@ class ExpiresEarly(SqliteLedger):
         return await super().settle_overdue(judge, now=now + 1, limit=limit)
 
 
+class NeverSeesTheDark(Meddler):
+    async def apply(self, batch: Sequence[Heard], judge: Judge) -> list[Decision | Refusal]:
+        outcomes = await super().apply(batch, judge)
+        await self.meddle("delete from paths")
+        return outcomes
+
+
+class LeavesQuestionsWhereTheyWere(Meddler):
+    """Whatever becomes of the path."""
+
+    async def apply(self, batch: Sequence[Heard], judge: Judge) -> list[Decision | Refusal]:
+        class Patient:
+            def first_after(self, path: PathHealth) -> timedelta:
+                return judge.first_after(PathHealth())
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(judge, name)
+
+        return await super().apply(batch, Patient())
+
+
 def _refenced(raw: sqlite3.Connection, outcome: Outcome) -> Outcome:
     """The outcome under whatever fence is in force."""
     row = raw.execute("select fence from tasks where external_task_id = ?", (outcome.external_task_id,)).fetchone()
@@ -356,6 +378,8 @@ CAUGHT_BY: list[tuple[type[SqliteLedger], str]] = [
     (KeepsEverythingUnreadable, "test_the_latest_thousand_unreadable_bodies_are_kept"),
     (ReplaysInTwoCommits, "test_what_is_replayed_leaves_the_drawer_with_its_effect"),
     (ReplaysWithoutLooking, "test_what_has_left_the_drawer_is_not_heard_again"),
+    (NeverSeesTheDark, "test_a_path_stays_dark_over_a_restart"),
+    (LeavesQuestionsWhereTheyWere, "test_in_the_dark_every_task_that_runs_is_due_as_soon_as_asking_pays"),
     (ExpiresEarly, "test_a_silent_task_expires_at_its_deadline_and_not_before"),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from datetime import timedelta
 from itertools import product
 
 import pytest
@@ -23,6 +24,7 @@ from receiver.pathhealth import (
     finished_at,
     is_too_fresh,
 )
+from receiver.schedule import QueryPlan, first_after
 from submitter.moments import Moment, millis
 from tests.pure.builders import MINUTE, NOW, SECOND
 
@@ -186,6 +188,26 @@ def test_any_callback_lays_a_suspicion_and_a_calm_path_is_left_as_it_is() -> Non
 
     assert calm is after_life(calm, now=NOW)
     assert suspected.evidence > after_life(suspected, now=NOW + MINUTE).evidence
+
+
+def test_two_misses_in_a_row_are_a_suspicion_that_a_callback_lays() -> None:
+    *_, suspected = one, two = seen([False, False])
+
+    assert (False, True) == (one.asks_eagerly, two.asks_eagerly)
+    assert ALIVE is suspected.state
+    assert not after_life(suspected, now=NOW + MINUTE).asks_eagerly
+
+
+def test_who_sends_one_task_after_another_knows_within_the_time_of_ten() -> None:
+    """Each takes 32 s; the next is sent when the last is known. Learned, silence is asked about after 62 s."""
+    plan = QueryPlan(first_after=timedelta(seconds=62), interval=timedelta(seconds=40))
+    path, now = PathHealth(), NOW
+    while path.state is not DARK:
+        sent_at = now
+        now += millis(first_after(plan, path))
+        path = after_missed(path, sent_at + 32 * SECOND, now=now)
+
+    assert now - NOW <= 10 * 32 * SECOND
 
 
 @given(st.lists(st.booleans(), max_size=200))

@@ -133,6 +133,20 @@ async def test_in_the_dark_every_task_that_runs_is_due_as_soon_as_asking_pays(en
     assert ASKED + 90 * SECOND == await ledger.next_query_at(STRICT)
 
 
+async def test_two_misses_make_the_questions_eager_until_a_callback_comes(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await run(ledger, "t_1", "t_2", "t_heard")
+    await run(ledger, "t_new", now=ASKED, first_query_at=ASKED + 90 * SECOND)
+
+    await miss(ledger, "t_1", "t_2")
+    suspected = await claim(ledger, now=ASKED + 25 * SECOND, limit=2)
+    await come(ledger, "t_heard", now=ASKED + 26 * SECOND)
+
+    assert ["t_heard", "t_new"] == sorted(ids(suspected))
+    assert PathState.ALIVE is (await path_of(ledger)).state
+    assert [] == await turns(ledger)
+
+
 async def test_what_is_sent_in_the_dark_is_asked_about_as_soon(engine: Engine) -> None:
     ledger = await engine.ledger()
     await go_dark(ledger)
