@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
-import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -17,16 +15,16 @@ import httpx
 
 from receiver.diagnosis import Answered, Attempt, Failure
 from receiver.outbox.addresses import why_not_public
+from receiver.outbox.resolving import Resolve, Resolving, Unresolved
+from submitter.submit import system_clock
 
 READ_AT_MOST = 4_096
+TRIES = 4  # addresses of a name
 _HEADERS = {"Content-Type": "application/json", "User-Agent": "hookledger"}
 BODY = b'{"task_id":"probe","task_status":"processing"}'  # what a callback looks like (wire.md §4)
 _OTHER_NAME = frozenset({62, 64})  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and IP_ADDRESS_MISMATCH
 _NOT_TODAY = frozenset({9, 10})  # …CERT_NOT_YET_VALID and CERT_HAS_EXPIRED
 _UNTRUSTED = frozenset({18, 19, 20, 21})  # …self-signed, alone or in its chain, and an issuer that is not known
-
-Resolve = Callable[[str], Sequence[str]]
-"""The addresses of a name; raises OSError where it has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,42 +42,27 @@ class Patience:
 async def probe(url: str, *, patience: Patience, roots: ssl.SSLContext, resolve: Resolve) -> Attempt:
     """Resolve, connect, greet, post."""
     parts = urlsplit(url)
-    host = parts.hostname or ""
     attempt = Attempt(url=url)
     try:
-        addresses = await _resolved(host, resolve, patience)
-    except (OSError, TimeoutError, UnicodeError) as error:
-        return replace(attempt, failure=Failure.UNRESOLVED, detail=_words(error))
-    private = [each for each in addresses if why_not_public(ipaddress.ip_address(each)) is not None]
-    attempt = replace(attempt, addresses=tuple(addresses), private=tuple(private))
-    failure, detail = await _greet(parts, addresses[0], patience, roots)
+        addresses = await Resolving(parts.hostname or "", resolve=resolve, clock=system_clock).addresses()
+    except Unresolved as error:
+        return replace(attempt, failure=Failure.UNRESOLVED, detail=str(error))
+    private = [str(each) for each in addresses if why_not_public(each) is not None]
+    attempt = replace(attempt, addresses=tuple(map(str, addresses)), private=tuple(private))
+    failure, detail = await _greet(parts, attempt.addresses[:TRIES], patience, roots)
     if failure is not None:
         return replace(attempt, failure=failure, detail=detail)
     return await _post(attempt, patience, roots)
 
 
-def resolve_by_system(host: str) -> list[str]:
-    """As every program of this machine sees it."""
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(each[4][0]).partition("%")[0] for each in found))
-
-
-async def _resolved(host: str, resolve: Resolve, patience: Patience) -> Sequence[str]:
-    with suppress(ValueError):
-        return [str(ipaddress.ip_address(host))]
-    async with asyncio.timeout(patience.connected.total_seconds()):
-        return await asyncio.to_thread(resolve, host)
-
-
 async def _greet(
-    parts: SplitResult, address: str, patience: Patience, roots: ssl.SSLContext
+    parts: SplitResult, addresses: Sequence[str], patience: Patience, roots: ssl.SSLContext
 ) -> tuple[Failure | None, str]:
     """Connect, and speak TLS where the URL says so: apart from the post, so that each kind of failure has its name."""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     within = patience.connected.total_seconds()
     try:
-        async with asyncio.timeout(within):
-            _, writer = await asyncio.open_connection(address, port)
+        writer = await _connected(addresses, port, within=within)
     except (TimeoutError, OSError) as error:
         return _of_connecting(error)
     try:
@@ -96,6 +79,17 @@ async def _greet(
             async with asyncio.timeout(1):
                 await writer.wait_closed()
     return None, ""
+
+
+async def _connected(addresses: Sequence[str], port: int, *, within: float) -> asyncio.StreamWriter:
+    """To the first that takes us, as clients do: many a name has an address of IPv6 that nobody listens at."""
+    *others, last = addresses
+    for address in others:
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(within):
+                return (await asyncio.open_connection(address, port))[1]
+    async with asyncio.timeout(within):
+        return (await asyncio.open_connection(last, port))[1]
 
 
 def _of_connecting(error: OSError | TimeoutError) -> tuple[Failure, str]:

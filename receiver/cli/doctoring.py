@@ -24,8 +24,9 @@ from receiver.diagnosis import diagnose
 from receiver.ledger.errors import LedgerError
 from receiver.ledger.sqlite import SqliteReader
 from receiver.ledger.sqlite.lock import holder_of, is_held
+from receiver.outbox.resolving import resolve_by_system
 from receiver.pathhealth import PathHealth, PathState
-from receiver.probe import Patience, probe, resolve_by_system
+from receiver.probe import Patience, probe
 from receiver.runtime import CALLBACK_SECRET, FIX_OF_PATH
 from submitter.client import ProviderClient, trusted_roots
 from submitter.errors import Refusal, Refused, SubmitterError

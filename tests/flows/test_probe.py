@@ -16,7 +16,8 @@ import trustme
 
 from receiver.callback_url import PROBE
 from receiver.diagnosis import Finding, Trouble, diagnose
-from receiver.probe import Patience, probe, resolve_by_system
+from receiver.outbox.resolving import resolve_by_system
+from receiver.probe import Patience, probe
 from tests.flows.builders import free_port, receiving, sandboxed
 from tests.outbox.misbehaving import drips, hangs_at_once, hangs_up, speaks_no_http
 from tests.outbox.sinks import Answering, Line, Sink, sinking, status
@@ -97,7 +98,7 @@ async def test_a_name_without_an_address() -> None:
     finding = await found(f"https://hooks.example.invalid{PATH}", resolve=nobody)
 
     assert Trouble.NAME is finding.trouble
-    assert finding.says.endswith("has no address: Name or service not known")
+    assert "could not be looked up: Name or service not known" in finding.says
 
 
 async def test_a_name_that_leads_into_a_private_network() -> None:
@@ -110,6 +111,17 @@ async def test_a_name_that_leads_into_a_private_network() -> None:
 
 async def test_a_port_where_nobody_listens() -> None:
     assert Trouble.REFUSED is (await found(f"http://127.0.0.1:{free_port()}{PATH}")).trouble
+
+
+async def test_an_address_that_refuses_is_passed_over_for_one_that_does_not() -> None:
+    async with sinking(status(200, body=PROBED)) as sink:
+        finding = await found(sink.url("localhost", path=PATH), resolve=lambda _host: ["127.0.0.2", "127.0.0.1"])
+
+    assert finding.trouble is None
+
+
+async def test_a_name_that_resolves_to_nothing_has_no_address() -> None:
+    assert Trouble.NAME is (await found(f"http://hooks.example.invalid{PATH}", resolve=lambda _host: [])).trouble
 
 
 async def test_a_port_that_lets_nobody_in() -> None:
