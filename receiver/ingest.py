@@ -9,6 +9,7 @@ from receiver import lifecycle, schedule, straggler, verdicts
 from receiver.callback_url import without_tokens
 from receiver.ledger.base import Heard, Ledger
 from receiver.ledger.errors import Refusal
+from receiver.pathhealth import PathHealth
 from receiver.schedule import QueryPlan
 from receiver.straggler import Next, Outcome
 from receiver.task import Decision, Rules, Task
@@ -53,11 +54,17 @@ class LedgerJudge:
             heard.external_task_id, provider=heard.provider, now=heard.now, give_up_after=self.plan.give_up_after
         )
 
+    def query_on_path(
+        self, sent_at: Moment, *, known: Known | None, running_at: Moment | None, path: PathHealth, now: Moment
+    ) -> Moment:
+        """As schedule.query_on_path."""
+        return schedule.query_on_path(sent_at, self.plan, known=known, running_at=running_at, path=path, now=now)
+
     def query_after_news(
-        self, decision: Decision, due: Moment | None, *, known: Known | None, now: Moment
+        self, decision: Decision, due: Moment | None, *, known: Known | None, path: PathHealth, now: Moment
     ) -> Moment | None:
         """As schedule.query_after_news."""
-        return schedule.query_after_news(decision, due, self.plan, known=known, now=now)
+        return schedule.query_after_news(decision, due, self.plan, known=known, path=path, now=now)
 
     def after_query(
         self,
@@ -65,13 +72,14 @@ class LedgerJudge:
         outcome: Outcome,
         *,
         known: Known | None,
+        path: PathHealth,
         misses: int,
         missed_since: Moment | None,
         sends: int,
     ) -> tuple[Next, Moment | None]:
         """As straggler.after_query."""
         return straggler.after_query(
-            task, outcome, self.plan, known=known, misses=misses, missed_since=missed_since, sends=sends
+            task, outcome, self.plan, known=known, path=path, misses=misses, missed_since=missed_since, sends=sends
         )
 
     def overdue(self, task: Task, *, now: Moment) -> Decision | None:
@@ -82,7 +90,8 @@ class LedgerJudge:
 class Ingest:
     """Hears reports, whichever road they came by. What it returns is on disk.
 
-    `on_work` is called with a decision that leaves something to do: a doubt to ask about, a slot that is free.
+    `on_work` is called with a decision that leaves something to do: a doubt to ask about, a slot that is free, a path
+    that has turned.
     """
 
     def __init__(
@@ -117,7 +126,7 @@ class Ingest:
         return decision
 
     def _tell(self, decision: Decision) -> None:
-        if decision.ask_now or decision.task.is_at_rest:
+        if decision.ask_now or decision.task.is_at_rest or decision.path is not None:
             self._on_work(decision)
 
 

@@ -16,6 +16,7 @@ from receiver.ingest import Ingest
 from receiver.inlinepictures import take_out
 from receiver.ledger.base import NOBODY, Client, Heard, Ledger, Opened, OpenedAs, Opening, Pause, Unsent
 from receiver.ledger.errors import ForeignTask, Unwritable
+from receiver.pathhealth import PathHealth
 from receiver.schedule import LOOK_UP, Backoff, QueryPlan, first_query_at
 from receiver.task import Source
 from receiver.timing import TimingClass
@@ -137,7 +138,7 @@ class LedgerJournal:
     def first_query_at(self, provider: str, sent_at: Moment) -> Moment | None:
         """When a create that stays unanswered is looked up; None where its account finds none by our id."""
         can_look_up = self._accounts[provider].provider.capabilities.query_by_external_id
-        return first_query_at(sent_at, self._plan) if can_look_up else None
+        return first_query_at(sent_at, self._plan, PathHealth()) if can_look_up else None
 
     async def hear(self, task: TaskKey, http_status: int, body: bytes) -> None:
         """As Journal.hear."""

@@ -16,6 +16,7 @@ from receiver.keys import Scope
 from receiver.ledger.base import WriterState
 from receiver.ledger.deliveries import DestinationState
 from receiver.origins import CLIENTS, label_of
+from receiver.pathhealth import PathHealth, PathState
 from receiver.runtime import Runtime
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -58,6 +59,18 @@ GATEWAY = Family(
     "refused (4xx) or failed (5xx).",
     ("provider", "kind", "outcome"),
 )
+TURNS = Family(
+    "hookledger_path_turns_total",
+    "counter",
+    "How often the path that an account's callbacks take became alive, limping or dark.",
+    ("provider", "state"),
+)
+PATH = Family(
+    "hookledger_path_state",
+    "gauge",
+    "1 at the state of the path that an account's callbacks take, 0 at the others.",
+    ("provider", "state"),
+)
 OPEN = Family("hookledger_deliveries_open", "gauge", "Events that a destination is still to be told.", ("destination",))
 DEAD = Family("hookledger_deliveries_dead", "gauge", "Events that were given up: dead letters.", ("destination",))
 DISABLED = Family(
@@ -77,6 +90,8 @@ FAMILIES = (
     QUESTIONS,
     ATTEMPTS,
     GATEWAY,
+    TURNS,
+    PATH,
     OPEN,
     DEAD,
     DISABLED,
@@ -94,11 +109,18 @@ async def show_metrics(request: Request) -> Response:
     if not runtime.config.metrics.public:
         operator_of(request, runtime, Scope.READ)
     destinations = await runtime.ledger.destinations()
-    page = render(runtime.counters, runtime.ledger.writer_state, destinations)
+    known = await runtime.ledger.paths()
+    paths = {name: known.get(name, PathHealth()) for name in sorted(runtime.providers)}
+    page = render(runtime.counters, runtime.ledger.writer_state, destinations, paths)
     return Response(page, headers={"Content-Type": CONTENT_TYPE})
 
 
-def render(counters: Counters, writer: WriterState, destinations: Sequence[DestinationState]) -> str:
+def render(
+    counters: Counters,
+    writer: WriterState,
+    destinations: Sequence[DestinationState],
+    paths: Mapping[str, PathHealth],
+) -> str:
     """The page. A family without samples still says that it is there."""
     samples: Mapping[Family, Iterable[tuple[tuple[str, ...], int]]] = {
         CALLBACKS: sorted(counters.callbacks.items()),
@@ -106,6 +128,12 @@ def render(counters: Counters, writer: WriterState, destinations: Sequence[Desti
         QUESTIONS: [((provider,), count) for provider, count in sorted(counters.questions.items())],
         ATTEMPTS: sorted(counters.attempts.items()),
         GATEWAY: sorted(counters.gateway.items()),
+        TURNS: sorted(counters.turns.items()),
+        PATH: [
+            ((provider, str(state)), int(path.state is state))
+            for provider, path in paths.items()
+            for state in PathState
+        ],
         OPEN: _by_label((each.name, each.open) for each in destinations),
         DEAD: _by_label((each.name, each.dead) for each in destinations),
         DISABLED: [

@@ -28,6 +28,7 @@ from receiver.outbox.clients import ClientCallbacks
 from receiver.outbox.opening import OpenDestination, open_destinations
 from receiver.outbox.relay import ClientRelay, Relay
 from receiver.outbox.resolving import resolve_by_system
+from receiver.pathhealth import PathHealth, PathState
 from receiver.poller import Poller
 from receiver.questions import Worth
 from receiver.replay import Replay, accounts_of
@@ -50,6 +51,10 @@ log = structlog.get_logger("runtime")
 CALLBACK_SECRET = "callback_secret"  # noqa: S105 - the name of a setting
 SOURCE = "source"  # the setting that names this ledger in the world
 TELLING_ENDS_WITHIN = timedelta(seconds=3)  # platforms kill after ten or more; what is cut short is told again
+FIX_OF_PATH = {
+    PathState.DARK: "no callback arrives: 'hookledger doctor' finds out why; every task is asked about meanwhile",
+    PathState.LIMPING: "some callbacks are lost: 'hookledger doctor' tries the way they take",
+}
 
 
 class Runtime:
@@ -221,6 +226,20 @@ class Runtime:
         await self.ledger.aclose()
         log.info("receiver.stopped")
 
+    async def note_life(self, provider: str) -> None:
+        """A probe came by this account's callback path. Raises LedgerUnavailable."""
+        turned = await self.ledger.note_life(provider, self.ingest.judge, now=self.clock())
+        if turned is not None:
+            self._path_turned(provider, turned)
+
+    def _path_turned(self, provider: str, path: PathHealth) -> None:
+        """Said after the commit: what is due for the account is another."""
+        self.counters.turned(provider, path.state)
+        say = log.info if path.state is PathState.ALIVE else log.warning
+        say(f"path.{path.state}", provider=provider, loss=round(path.loss, 3), fix=FIX_OF_PATH.get(path.state))
+        if self.config.polling.enabled and provider in self.pollers:
+            self.worker.wake(self.pollers[provider])
+
     def _changed(self, change: Change) -> None:
         """Something was committed: those who wait for it are told."""
         self.waiting.wake(change.tasks)
@@ -259,6 +278,8 @@ class Runtime:
 
     def _wake_for(self, decision: Decision) -> None:
         """Who has something to do now: the poller of a doubt, the sender of an account whose slot is free."""
+        if decision.path is not None:
+            self._path_turned(decision.task.provider, decision.path)
         account = self.config.providers.get(decision.task.provider)
         if account is None:
             return  # no longer configured: nobody asks or sends for it

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from receiver.pathhealth import PathHealth
 from receiver.schedule import (
     DOUBT_SPACING,
     LOOK_UP,
@@ -69,6 +70,7 @@ def after_query(
     outcome: Outcome,
     plan: QueryPlan,
     *,
+    path: PathHealth,
     misses: int,
     missed_since: Moment | None,
     sends: int,
@@ -76,7 +78,7 @@ def after_query(
 ) -> tuple[Next, Moment | None]:
     """The next step, and the moment of the next question if there is one. `known` as for `next_query_at`."""
     soonest = outcome.now + (0 if outcome.after is None else millis(outcome.after))
-    usual = next_query_at(task, plan, now=soonest, known=known)
+    usual = next_query_at(task, plan, path=path, now=soonest, known=known)
     if outcome.kind is AnswerKind.NOT_ASKED:
         # There was nothing to ask by; meanwhile a callback may have brought an id.
         later = None if task.task_id is None else usual

@@ -59,11 +59,14 @@ def path_of(timing_class: str | None) -> Sequence[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """A task's end: how many seconds it took at least and at most, and whether a callback told of it."""
+    """A task's end: how many seconds it took at least and at most, and whether a callback told of it.
+
+    In the dark nobody calls, and that says nothing of what is lost in the light: there `is_called` is None.
+    """
 
     at_least: float
     at_most: float
-    is_called: bool
+    is_called: bool | None
 
     @property
     def bins(self) -> bytes:
@@ -113,9 +116,10 @@ class Timing:
         """So many more ends, in their order."""
         kept = 1 - 1 / LOSS_MEMORY
         called, found = self.called, self.found
-        for finish in finishes:
-            called = called * kept + finish.is_called
-            found = found * kept + (not finish.is_called)
+        told = [finish.is_called for finish in finishes if finish.is_called is not None]
+        for is_called in told:
+            called = called * kept + is_called
+            found = found * kept + (not is_called)
         room = max(0, MOST_FRESH - len(self.fresh) // 2)
         known = replace(
             self,

@@ -26,6 +26,7 @@ COMMANDS = {
     "events": "events",
     "keys": "keys",
     "listen": "listening",
+    "doctor": "doctoring",
     "config": "configuring",
     "migrate": "configuring",
     "sandbox": "playing",

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from receiver.keys import StoredKey
 from receiver.ledger.deliveries import Delivery, Outbox
 from receiver.ledger.errors import Refusal
+from receiver.pathhealth import PathHealth
 from receiver.straggler import Next, Outcome, Purpose
 from receiver.task import Decision, Record, Source, Task, TaskState, Verdict
 from receiver.timing import Known
@@ -293,12 +294,18 @@ class Judge(Protocol):
     def adopt(self, heard: Heard) -> Task:
         """The task of a valid callback that the ledger never knew."""
 
+    def query_on_path(
+        self, sent_at: Moment, *, known: Known | None, running_at: Moment | None, path: PathHealth, now: Moment
+    ) -> Moment:
+        """When to ask about a task that was known to run at `running_at`, now that the path has turned."""
+
     def query_after_news(
-        self, decision: Decision, due: Moment | None, *, known: Known | None, now: Moment
+        self, decision: Decision, due: Moment | None, *, known: Known | None, path: PathHealth, now: Moment
     ) -> Moment | None:
         """When to ask next, now that this was decided.
 
-        `known` is what was learned of how long such a task takes, where the task has begun to run with this news.
+        `known` is what was learned of how long such a task takes, where the task has begun to run with this news, or
+        is asked about eagerly and was not yet.
         """
 
     def after_query(
@@ -307,6 +314,7 @@ class Judge(Protocol):
         outcome: Outcome,
         *,
         known: Known | None,
+        path: PathHealth,
         misses: int,
         missed_since: Moment | None,
         sends: int,
@@ -363,6 +371,12 @@ class Ledger(Outbox, Protocol):
 
     async def settle(self, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause] = ()) -> None:
         """Give claims back with what became of them. An old fence changes nothing."""
+
+    async def note_life(self, provider: str, judge: Judge, *, now: Moment) -> PathHealth | None:
+        """Something came by this account's callback path that is about no task; how it fares where that turned it."""
+
+    async def paths(self) -> Mapping[str, PathHealth]:
+        """How each account's callbacks fare; one that is not named is alive, as far as anybody knows."""
 
     async def settle_overdue(self, judge: Judge, *, now: Moment, limit: int) -> list[Decision]:
         """Bring to rest what time has decided."""

@@ -142,7 +142,7 @@ class House:
     async def told(self, name: str) -> list[Json]:
         """A task's events as apps are told them, snapshots included."""
         events = (await self.http.get("/v1/events", params={"limit": 500})).json()["events"]
-        return [event for event in events if event["task"]["external_task_id"] == name]
+        return [event for event in events if event["task"] and event["task"]["external_task_id"] == name]
 
     async def tick(self) -> Json:
         return (await self.http.post("/v1/tick", params={"seconds": 1})).json()

@@ -62,6 +62,7 @@ COMMANDS = [
     "keys add",
     "keys list",
     "keys revoke",
+    "doctor",
     "config show",
     "config check",
     "migrate",

@@ -33,6 +33,7 @@ from receiver.ledger.sqlite import SqliteLedger
 from receiver.ledger.sqlite.connection import in_thread
 from receiver.ledger.sqlite.hearing import Hear
 from receiver.ledger.sqlite.writer import Writer
+from receiver.pathhealth import PathHealth
 from receiver.straggler import AnswerKind, Outcome
 from receiver.task import Decision
 from submitter.moments import Moment
@@ -367,6 +368,27 @@ class ForgetsRevocations(Meddler):
         return revoked
 
 
+class NeverSeesTheDark(Meddler):
+    async def apply(self, batch: Sequence[Heard], judge: Judge) -> list[Decision | Refusal]:
+        outcomes = await super().apply(batch, judge)
+        await self.meddle("delete from paths")
+        return outcomes
+
+
+class LeavesQuestionsWhereTheyWere(Meddler):
+    """Whatever becomes of the path."""
+
+    async def apply(self, batch: Sequence[Heard], judge: Judge) -> list[Decision | Refusal]:
+        class Patient:
+            def query_on_path(self, sent_at: Moment, *, path: PathHealth, **others: Any) -> Moment:
+                return judge.query_on_path(sent_at, path=PathHealth(), **others)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(judge, name)
+
+        return await super().apply(batch, Patient())
+
+
 def _refenced(raw: sqlite3.Connection, outcome: Outcome) -> Outcome:
     """The outcome under whatever fence is in force."""
     row = raw.execute("select fence from tasks where external_task_id = ?", (outcome.external_task_id,)).fetchone()
@@ -436,6 +458,8 @@ CAUGHT_BY: list[tuple[type[SqliteLedger], str]] = [
     (ReplaysWithoutLooking, "test_what_has_left_the_drawer_is_not_heard_again"),
     (ListsEverybodysTasks, "test_a_tenants_pages_show_its_own_tasks_at_its_own_accounts_alone"),
     (ForgetsRevocations, "test_a_revocation_is_for_good_and_twice_is_once"),
+    (NeverSeesTheDark, "test_a_path_stays_dark_over_a_restart"),
+    (LeavesQuestionsWhereTheyWere, "test_in_the_dark_every_task_that_runs_is_due_as_soon_as_asking_pays"),
     (ExpiresEarly, "test_a_silent_task_expires_at_its_deadline_and_not_before"),
 ]
 

@@ -11,10 +11,12 @@ from datetime import timedelta
 from receiver.ledger.base import Claim, Judge, Pause
 from receiver.ledger.errors import NotPossible, UnknownTask
 from receiver.ledger.sqlite.events import write_decision
+from receiver.ledger.sqlite.paths import Paths
 from receiver.ledger.sqlite.rows import ROW, TaskRow, fetch, row_of, update_tasks
 from receiver.ledger.sqlite.sending import queue_again
 from receiver.ledger.sqlite.timings import Timings
 from receiver.lifecycle import expire, refuse
+from receiver.pathhealth import PathHealth
 from receiver.schedule import DOUBT_SPACING
 from receiver.straggler import AnswerKind, Next, Outcome, Purpose
 from receiver.task import Decision, SettledBy, Task
@@ -58,11 +60,12 @@ def claim_task(raw: sqlite3.Connection, external_task_id: str, *, now: Moment, l
 def settle(raw: sqlite3.Connection, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause]) -> list[Task]:
     """Give claims back; the tasks as they are then. An outcome under an old fence, or for no task, changes nothing."""
     settled: list[Task] = []
+    paths = Paths(raw, judge)
     for outcome in outcomes:
         with contextlib.suppress(UnknownTask):
             row = fetch(raw, outcome.external_task_id)
             if row.fence == outcome.fence:
-                settled.append(_settle_one(raw, row, outcome, judge))
+                settled.append(_settle_one(raw, row, outcome, judge, paths.of(row.task.provider)))
     for pause in pauses:
         raw.execute(
             """
@@ -187,7 +190,7 @@ def _claim(raw: sqlite3.Connection, row: TaskRow, purpose: Purpose, *, now: Mome
     return Claim(task=task, purpose=purpose, fence=row.fence + 1)
 
 
-def _settle_one(raw: sqlite3.Connection, row: TaskRow, outcome: Outcome, judge: Judge) -> Task:
+def _settle_one(raw: sqlite3.Connection, row: TaskRow, outcome: Outcome, judge: Judge, path: PathHealth) -> Task:
     if outcome.kind is AnswerKind.NOT_ASKED:
         is_doubt = outcome.purpose is Purpose.DOUBT
         row.task = replace(row.task, queries=row.task.queries - 1, doubt_queries=row.task.doubt_queries - is_doubt)
@@ -196,7 +199,13 @@ def _settle_one(raw: sqlite3.Connection, row: TaskRow, outcome: Outcome, judge: 
     is_running = outcome.kind is AnswerKind.HEARD and not row.task.is_at_rest
     known = Timings(raw).known(row.task.provider, row.timing_class) if is_running and judge.learns else None
     following, row.query_at = judge.after_query(
-        row.task, outcome, known=known, misses=row.misses, missed_since=row.missed_since, sends=row.sends
+        row.task,
+        outcome,
+        known=known,
+        path=path,
+        misses=row.misses,
+        missed_since=row.missed_since,
+        sends=row.sends,
     )
     if following is Next.SEND_AGAIN:
         queue_again(row, now=outcome.now)

@@ -46,7 +46,17 @@ from receiver.ledger.deliveries import (
 )
 from receiver.ledger.errors import LedgerUnusable, Refusal, Unwritable
 from receiver.ledger.migrate import migrate_sqlite
-from receiver.ledger.sqlite import claiming, keys, outbox, outboxclients, pictures, replaying, sending, unreadable
+from receiver.ledger.sqlite import (
+    claiming,
+    keys,
+    outbox,
+    outboxclients,
+    paths,
+    pictures,
+    replaying,
+    sending,
+    unreadable,
+)
 from receiver.ledger.sqlite.connection import connect_reader, connect_writer, in_thread
 from receiver.ledger.sqlite.hearing import Hear
 from receiver.ledger.sqlite.lock import LedgerLock
@@ -55,6 +65,7 @@ from receiver.ledger.sqlite.opening import open_task, promise
 from receiver.ledger.sqlite.reader import SqliteReader
 from receiver.ledger.sqlite.writer import Single, Writer
 from receiver.lifecycle import HELD_FOR
+from receiver.pathhealth import PathHealth
 from receiver.straggler import Outcome
 from receiver.task import Decision, Record, Task
 from receiver.wiretask import WireTask
@@ -202,6 +213,14 @@ class SqliteLedger:
     async def settle(self, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause] = ()) -> None:
         """As Ledger.settle."""
         await self._write(lambda raw: claiming.settle(raw, outcomes, judge, pauses))
+
+    async def note_life(self, provider: str, judge: Judge, *, now: Moment) -> PathHealth | None:
+        """As Ledger.note_life."""
+        return await self._write(lambda raw: paths.note_life(raw, provider, judge, now=now))
+
+    async def paths(self) -> Mapping[str, PathHealth]:
+        """As Ledger.paths."""
+        return await self._reader.paths()
 
     async def settle_overdue(self, judge: Judge, *, now: Moment, limit: int) -> list[Decision]:
         """As Ledger.settle_overdue."""
@@ -391,12 +410,14 @@ def _change_in(outcomes: Sequence[object]) -> Change:
     for outcome in outcomes:
         if isinstance(outcome, Decision):
             tasks.append(outcome.task.external_task_id)
-            has_events |= bool(outcome.events)
+            has_events |= bool(outcome.events) or outcome.path is not None
             has_callbacks |= bool(outcome.events) and outcome.task.client_callback_url is not None
         elif isinstance(outcome, Task):
             tasks.append(outcome.external_task_id)
             has_events = True
             has_callbacks |= outcome.client_callback_url is not None
+        elif isinstance(outcome, PathHealth):
+            has_events = True
         elif isinstance(outcome, Settled):
             has_events |= bool(outcome.disabled)
         elif isinstance(outcome, list):

@@ -20,9 +20,11 @@ from receiver.ledger.sqlite import looking, outboxreading
 from receiver.ledger.sqlite.connection import connect_reader, in_thread, is_store_trouble
 from receiver.ledger.sqlite.keys import all_keys
 from receiver.ledger.sqlite.outboxclients import next_client_delivery_at
+from receiver.ledger.sqlite.paths import stored_paths
 from receiver.ledger.sqlite.rows import ROW, event_of, record_of
 from receiver.ledger.sqlite.unreadable import kept_of
 from receiver.lifecycle import HELD_FOR
+from receiver.pathhealth import PathHealth
 from receiver.task import Record, Source, Verdict
 from receiver.wiretask import WireTask
 from submitter.moments import Moment, millis
@@ -176,6 +178,15 @@ class SqliteReader:
     async def destinations(self) -> list[DestinationState]:
         """Every destination, and how it fares."""
         return await self._read(outboxreading.destinations)
+
+    async def paths(self) -> Mapping[str, PathHealth]:
+        """How each account's callbacks fare."""
+        return await self._read(stored_paths)
+
+    async def kept_setting(self, name: str) -> str | None:
+        """A value kept with the ledger, if there is one."""
+        row = await self._one("select value from settings where name = ?", name)
+        return None if row is None else str(row["value"])
 
     async def _number(self, sql: str, parameters: Mapping[str, Any]) -> int | None:
         row = await self._read(lambda raw: raw.execute(sql, parameters).fetchone())

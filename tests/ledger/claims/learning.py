@@ -243,3 +243,59 @@ async def test_a_queued_task_is_timed_from_its_sending(engine: Engine) -> None:
     [[fresh]] = await engine.run("select fresh from timings where class = ''")
     assert fresh == bytes([fresh[0]] * 2)
     assert 45 <= fresh[0] <= 48  # the bin of a minute
+
+
+HEARD = NOW + 40 * SECOND  # when the last callback of those that teach has come
+
+
+async def begin_then(ledger: Ledger, name: str) -> None:
+    """A task that begins to run while those that teach have all but ended."""
+    sent_at = HEARD - 10 * SECOND
+    await ledger.open_task(opening(name, timing_class=CLASS, now=sent_at, first_query_at=sent_at + FIXED))
+    await tell(ledger, answer(SUBMITTED, task=name, now=sent_at + SECOND))
+
+
+async def go_dark(ledger: Ledger, *, misses: int = 5) -> None:
+    """Questions find that tasks have ended, and no callback had said so."""
+    names = [f"t_lost_{number}" for number in range(misses)]
+    await begin(ledger, *names)
+    times = {"created_at": NOW, "updated_at": HEARD + SECOND}
+    for name in names:
+        await tell(ledger, queried(SUCCEED, image(name=name), task=name, now=HEARD + 10 * SECOND, **times))
+
+
+async def test_in_the_dark_a_task_is_asked_about_when_such_tasks_have_ended(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await finish(ledger, LEARNED_FROM)
+    await begin_then(ledger, "t_next")
+    in_the_light = await due_after(engine)
+
+    await go_dark(ledger)
+    await begin_then(ledger, "t_new")
+
+    assert in_the_light is not None
+    assert HEARD - NOW + 10 * SECOND <= (await due_after(engine) or 0) < in_the_light
+    assert await due_after(engine) == await due_after(engine, "t_new")
+
+
+async def test_with_light_again_silence_is_news_again(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await finish(ledger, LEARNED_FROM)
+    await begin_then(ledger, "t_next")
+    await go_dark(ledger)
+    in_the_dark = await due_after(engine)
+
+    for _ in range(3):
+        await ledger.note_life(PROVIDER, LEARNING, now=HEARD + 11 * SECOND)
+
+    assert in_the_dark is not None
+    assert in_the_dark < (await due_after(engine) or 0)
+
+
+async def test_what_nobody_calls_in_the_dark_is_no_loss_in_the_light(engine: Engine) -> None:
+    ledger = await engine.ledger()
+
+    await go_dark(ledger, misses=30)
+
+    [[found]] = await engine.run("select found from timings where class = ''")
+    assert 3 < found < 5
