@@ -6,7 +6,7 @@ import asyncio
 import functools
 import json
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -70,6 +70,10 @@ class ProviderClient(Closing):
         """One page of the account's tasks. Raises ValueError where there is no list, Deferred or Unanswered."""
         call = self.provider.list_call(endpoint=endpoint, page=page, page_size=page_size)
         return await self._send(self._queries, call)
+
+    async def batch(self, provider_task_ids: Sequence[str]) -> Answer:
+        """Several tasks by their ids. Raises ValueError where they cannot be asked about, Deferred or Unanswered."""
+        return await self._send(self._queries, self.provider.batch_call(provider_task_ids=provider_task_ids))
 
     async def _send(self, http: httpx.AsyncClient, call: Call) -> Answer:
         now = self._clock()
