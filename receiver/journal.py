@@ -204,7 +204,9 @@ class LedgerJournal:
             await self.unanswered(task, f"{refused.code}: {refused.message}")
             return
         if refused.kind is Refusal.ACCOUNT:
-            await self._pause(task.provider, self._clock() + millis(ACCOUNT_TROUBLE_PAUSES), str(refused))
+            until = self._clock() + millis(ACCOUNT_TROUBLE_PAUSES)
+            pause = Pause(provider=task.provider, until=until, reason=_told(str(refused)), is_stop=True)
+            await self._ledger.settle([], self._ingest.judge, [pause])
             log.error("provider.stopped", provider=task.provider, code=refused.code, fix="look at the account")
         await self.refuse(task, str(refused))
 

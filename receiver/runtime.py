@@ -21,6 +21,7 @@ from receiver.ingest import Ingest, LedgerJudge
 from receiver.journal import Account, LedgerJournal
 from receiver.ledger.base import Change, OpenedAs
 from receiver.ledger.sqlite import SqliteLedger
+from receiver.listing import LONGEST_PATIENCE
 from receiver.outbox.opening import OpenDestination, open_destinations
 from receiver.outbox.relay import Relay
 from receiver.poller import Poller
@@ -98,6 +99,7 @@ class Runtime:
                 budget_per_minute=config.polling.budget_per_minute,
                 clock=clock,
                 counters=self.counters,
+                patience=min(LONGEST_PATIENCE, config.polling.interval / 2),
             )
             for name, client in self.submitter.clients.items()
         }

@@ -34,6 +34,7 @@ class AnswerKind(StrEnum):
     HEARD = "heard"  # its report went through the front door
     NOT_FOUND = "not_found"
     NOT_OURS = "not_ours"  # the id was used before we sent ours
+    NOT_SHOWN = "not_shown"  # an answer about many did not speak of it: it is asked about by itself
     TROUBLE = "trouble"  # no answer, or none that says anything about the task
     NOT_ASKED = "not_asked"  # the question never left
 
@@ -73,6 +74,8 @@ def after_query(
         # There was nothing to ask by; meanwhile a callback may have brought an id.
         later = None if task.task_id is None else usual
         return Next.ASK, later if outcome.after is None else soonest
+    if outcome.kind is AnswerKind.NOT_SHOWN:
+        return Next.ASK, soonest if task.doubt is not None or not task.is_at_rest else None
     if outcome.kind is AnswerKind.NOT_OURS:
         return (Next.END, None) if task.state is TaskState.PENDING else (Next.ASK, usual)
     if outcome.kind is not AnswerKind.NOT_FOUND:

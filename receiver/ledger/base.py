@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from receiver.ledger.deliveries import Delivery, Outbox
 from receiver.ledger.errors import Refusal
+from receiver.listing import Shape, Sharing, Together
 from receiver.straggler import Next, Outcome, Purpose
 from receiver.task import Decision, Record, Source, Task, TaskState, Verdict
 from submitter.moments import Moment
@@ -111,15 +112,55 @@ class Claim:
     task: Task
     purpose: Purpose
     fence: int
+    together: Together | None = None  # the one request that is to tell of all claims that were made with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """Leave a provider in peace until a moment, and why."""
+    """Leave a provider in peace until a moment, and why. `is_stop` is for what only a person mends."""
 
     provider: str
     until: Moment
     reason: str
+    is_stop: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Requests that left for a provider, and how many tasks they told of."""
+
+    provider: str
+    shape: Shape
+    requests: int
+    tasks: int
+    now: Moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageResult:
+    """What a page or a batch held: entries, those of this ledger's tasks, and tasks that it answered a question about.
+
+    Without a `listed` the answer was none.
+    """
+
+    provider: str
+    endpoint: str
+    listed: int | None
+    ours: int
+    brought: int
+    now: Moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountState:
+    """Whether a provider is left in peace, and why: altogether, or by our questions alone."""
+
+    provider: str
+    paused_until: Moment
+    pause_reason: str
+    is_stopped: bool
+    unknown_until: Moment
+    unknown_reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +314,27 @@ class Ledger(Outbox, Protocol):
         self, *, now: Moment, lease: timedelta, limit: int, budgets: Mapping[str, int]
     ) -> list[Claim]:
         """Tasks whose turn it is to be asked about, as far as each provider's budget goes."""
+
+    async def claim_round(
+        self, provider: str, *, now: Moment, lease: timedelta, limit: int, budget: int, sharing: Sharing
+    ) -> list[Claim]:
+        """The same where many can be asked about in one request, which costs the budget one; or single ones."""
+
+    async def claim_riders(
+        self, provider: str, external_task_ids: Sequence[str], *, now: Moment, lease: timedelta
+    ) -> list[Claim]:
+        """Of these tasks the running ones that nobody asks about: an answer to another question told of them."""
+
+    async def count_questions(self, asked: Sequence[Asked], pages: Sequence[PageResult] = ()) -> None:
+        """Remember what was asked, and what lists were good for."""
+
+    async def listed_tasks(
+        self, provider: str, *, external_task_ids: Sequence[str], task_ids: Sequence[str]
+    ) -> list[Task]:
+        """This account's tasks that have one of these ids, ours or the provider's own."""
+
+    async def accounts(self) -> list[AccountState]:
+        """Every provider that was ever left in peace, and whether it is."""
 
     async def claim_task(self, external_task_id: str, *, now: Moment, lease: timedelta) -> Claim:
         """This one task, asked about because a person wants to know. Raises UnknownTask or NotPossible."""

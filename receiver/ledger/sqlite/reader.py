@@ -5,22 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
 
-from receiver.ledger.base import History, HistoryReport, KeptUnreadable, Page, Query, StoredEvent
+from receiver.ledger.base import AccountState, History, HistoryReport, KeptUnreadable, Page, Query, StoredEvent
 from receiver.ledger.deliveries import DeliveryPage, DeliveryQuery, DestinationState
 from receiver.ledger.errors import LedgerUnavailable, LedgerUnusable
 from receiver.ledger.migrate import require_current
 from receiver.ledger.sqlite import outboxreading
 from receiver.ledger.sqlite.connection import connect_reader, in_thread, is_store_trouble
-from receiver.ledger.sqlite.rows import ROW, event_of, record_of
+from receiver.ledger.sqlite.rows import ROW, event_of, record_of, task_of
 from receiver.ledger.sqlite.unreadable import kept_of
 from receiver.lifecycle import HELD_FOR
-from receiver.task import Record, Source, Verdict
+from receiver.task import Record, Source, Task, Verdict
 from submitter.moments import Moment, millis
 from submitter.providers.base import Trust
 
@@ -141,6 +141,41 @@ class SqliteReader:
             """,
             {"held_for": millis(HELD_FOR), "strict": json.dumps(sorted(strict_providers))},
         )
+
+    async def listed_tasks(
+        self, provider: str, *, external_task_ids: Sequence[str], task_ids: Sequence[str]
+    ) -> list[Task]:
+        """This account's tasks that have one of these ids."""
+        rows = await self._all(
+            f"""
+            select {ROW} from tasks
+             where provider = ?1 and key in (
+                select key from tasks where external_task_id in (select value from json_each(?2))
+                union
+                select key from tasks
+                 where provider = ?1 and task_id is not null and task_id in (select value from json_each(?3))
+             )
+            """,  # noqa: S608 - names of this package
+            provider,
+            json.dumps(external_task_ids),
+            json.dumps(task_ids),
+        )
+        return [task_of(row) for row in rows]
+
+    async def accounts(self) -> list[AccountState]:
+        """Every provider that was ever left in peace or asked, and whether it is in peace now."""
+        rows = await self._all("select * from query_budgets order by provider")
+        return [
+            AccountState(
+                provider=row["provider"],
+                paused_until=row["paused_until"],
+                pause_reason=row["pause_reason"],
+                is_stopped=bool(row["is_stopped"]),
+                unknown_until=row["unknown_until"],
+                unknown_reason=row["unknown_reason"],
+            )
+            for row in rows
+        ]
 
     async def next_delivery_at(self, destination: str) -> Moment | None:
         """When the first delivery to it is due and may leave."""
