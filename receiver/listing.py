@@ -60,8 +60,8 @@ class Due:
 
     key: int
     endpoint: str | None
-    has_id: bool
-    is_alone: bool  # a page did not show it: it is asked about by itself
+    fits_page: bool  # no page failed to show it
+    fits_batch: bool
     rank: int | None
 
 
@@ -150,7 +150,7 @@ def _pages(
     if not sharing.has_list:
         return pages
     for each in due:
-        if each.endpoint is None or each.rank is None or each.is_alone:
+        if each.endpoint is None or each.rank is None or not each.fits_page:
             continue
         listing = listings.get(each.endpoint, Listing())
         page = int(each.rank * listing.stretch) // MOST_LISTED + 1
@@ -162,5 +162,5 @@ def _pages(
 def _batch(due: Sequence[Due], sharing: Sharing, waiting: set[int], batches: Listing, *, now: Moment) -> list[int]:
     if not sharing.has_batch or batches.resumes_at > now:
         return []
-    free = [each.key for each in due if each.has_id and not each.is_alone and each.key not in waiting]
+    free = [each.key for each in due if each.fits_batch and each.key not in waiting]
     return free[:MOST_IN_BATCH]

@@ -135,7 +135,8 @@ class SharedQuestions:
             for each, kind in zip(spoken_of, kinds, strict=True)
         ]
         unseen = [each for each in claims if each.task.external_task_id not in about]
-        outcomes += [self._outcome(each, AnswerKind.NOT_SHOWN) for each in unseen]
+        not_shown = AnswerKind.NOT_IN_BATCH if together.shape is Shape.BATCH else AnswerKind.NOT_ON_PAGE
+        outcomes += [self._outcome(each, not_shown) for each in unseen]
         brought = sum(kind is AnswerKind.HEARD for kind in kinds)
         return outcomes, self._result(together, listed=len(reports), ours=len(known), brought=brought)
 

@@ -202,6 +202,7 @@ class Desk:
         if page is None or size is None:
             return Heard(answer=self._refused(bad_value("pageNum must be from 1 to 1000, pageSize from 1 to 500")))
         now = self.stage.clock()
+        size = min(size, self.stage.settings.lists_at_most)
         tasks = self.stage.world.page(self.gateway, self.endpoint, page=page, size=size, now=now)
         return Heard(answer=listed(tasks, request_id=self.stage.request_id(self.gateway), now=now))
 

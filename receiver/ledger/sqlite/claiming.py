@@ -18,12 +18,14 @@ from receiver.ledger.sqlite.sending import queue_again
 from receiver.lifecycle import expire, refuse
 from receiver.listing import Together
 from receiver.schedule import DOUBT_SPACING
-from receiver.straggler import AnswerKind, Next, Outcome, Purpose
+from receiver.straggler import NOT_SHOWN, AnswerKind, Next, Outcome, Purpose
 from receiver.task import Decision, SettledBy, Task
 from receiver.values import replace
 from submitter.moments import Moment, millis
 
-UNCOUNTED = frozenset({AnswerKind.NOT_ASKED, AnswerKind.NOT_SHOWN})  # no request was about the task
+UNCOUNTED = NOT_SHOWN | {AnswerKind.NOT_ASKED}  # no request was about the task
+# How a task is not asked about any more: `alone` as the column has it.
+_ALONE = {AnswerKind.NOT_ON_PAGE: 1, AnswerKind.NOT_IN_BATCH: 2}
 BUDGET_WINDOW = timedelta(minutes=1)
 A_SHARE = 4  # doubt may use a quarter of the budget; of a claim a quarter is sure for each purpose
 
@@ -285,7 +287,7 @@ def _settle_one(
         write_decision(raw, row, decision)
     raw.execute(
         "update tasks set lease_until = null, alone = max(alone, ?) where key = ?",
-        (outcome.kind is AnswerKind.NOT_SHOWN, row.key),
+        (_ALONE.get(outcome.kind, 0), row.key),
     )
     return row.task
 

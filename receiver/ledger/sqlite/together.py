@@ -110,8 +110,8 @@ def _round(
         Due(
             key=row["key"],
             endpoint=row["endpoint"],
-            has_id=row["task_id"] is not None,
-            is_alone=bool(row["alone"]),
+            fits_page=row["alone"] == 0,
+            fits_batch=row["alone"] < 2 and row["task_id"] is not None,
             rank=ranks.get(row["key"]),
         )
         for row in due

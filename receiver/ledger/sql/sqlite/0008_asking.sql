@@ -24,7 +24,7 @@ create table listings (
     primary key (provider, endpoint)
 ) strict, without rowid;
 
-alter table tasks add column alone integer not null default 0;  -- an answer about many did not show it
+alter table tasks add column alone integer not null default 0;  -- 1: a page did not show it, 2: a batch did not
 
 alter table query_budgets add column is_stopped integer not null default 0;  -- the pause is for trouble of the account
 -- The latest answers, one of each task: [[key, 1 where there was no such task], …]. Where most of the account's tasks
