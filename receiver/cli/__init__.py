@@ -25,6 +25,7 @@ COMMANDS = {
     "destinations": "deliveries",
     "events": "events",
     "listen": "listening",
+    "report": "reporting",
     "config": "configuring",
     "migrate": "configuring",
     "sandbox": "playing",

@@ -54,6 +54,7 @@ COMMANDS = [
     "destinations",
     "events tail",
     "listen",
+    "report",
     "tasks list",
     "tasks show",
     "tasks refresh",

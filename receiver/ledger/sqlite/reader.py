@@ -15,11 +15,12 @@ from receiver.ledger.base import AccountState, History, HistoryReport, KeptUnrea
 from receiver.ledger.deliveries import DeliveryPage, DeliveryQuery, DestinationState
 from receiver.ledger.errors import LedgerUnavailable, LedgerUnusable
 from receiver.ledger.migrate import require_current
-from receiver.ledger.sqlite import outboxreading
+from receiver.ledger.sqlite import outboxreading, reporting
 from receiver.ledger.sqlite.connection import connect_reader, in_thread, is_store_trouble
 from receiver.ledger.sqlite.rows import ROW, event_of, record_of, task_of
 from receiver.ledger.sqlite.unreadable import kept_of
 from receiver.lifecycle import HELD_FOR
+from receiver.savings import Life, Requests
 from receiver.task import Record, Source, Task, Verdict
 from submitter.moments import Moment, millis
 from submitter.providers.base import Trust
@@ -176,6 +177,16 @@ class SqliteReader:
             )
             for row in rows
         ]
+
+    async def settled_lives(self, after: int, *, created_since: Moment, limit: int) -> tuple[list[Life], int | None]:
+        """The settled tasks among the next `limit` of all, and where to go on."""
+        return await self._read(
+            lambda raw: reporting.settled_lives(raw, after, created_since=created_since, limit=limit)
+        )
+
+    async def requests_since(self, since: Moment) -> list[Requests]:
+        """What was asked since, to the hour."""
+        return await self._read(lambda raw: reporting.requests_since(raw, since))
 
     async def next_delivery_at(self, destination: str) -> Moment | None:
         """When the first delivery to it is due and may leave."""
