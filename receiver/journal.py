@@ -38,6 +38,7 @@ class Account:
 
     provider: Provider
     slot_limit: int | None
+    units_per_day: int | None = None
 
 
 class LedgerJournal:
@@ -101,6 +102,7 @@ class LedgerJournal:
                 images_asked=submission.request.images_asked,
                 slots=slots,
                 slot_limit=account.slot_limit,
+                units_per_day=account.units_per_day,
                 now=now,
                 deadline_at=now + millis(self._plan.give_up_after),
                 first_query_at=self.first_query_at(submission.provider, now),

@@ -80,7 +80,11 @@ class Runtime:
             ledger,
             self.ingest,
             accounts={
-                name: Account(provider=provider, slot_limit=config.providers[name].slots)
+                name: Account(
+                    provider=provider,
+                    slot_limit=config.providers[name].slots,
+                    units_per_day=config.providers[name].limits.units_per_day,
+                )
                 for name, provider in self.providers.items()
             },
             public_url=public_url_of(config),
@@ -104,7 +108,14 @@ class Runtime:
             for name, client in self.submitter.clients.items()
         }
         self._senders = {
-            name: Sender(ledger, self.journal, self.submitter, provider=name, slot_limit=account.slots)
+            name: Sender(
+                ledger,
+                self.journal,
+                self.submitter,
+                provider=name,
+                slot_limit=account.slots,
+                units_per_day=account.limits.units_per_day,
+            )
             for name, account in config.providers.items()
         }
         self._destinations = destinations

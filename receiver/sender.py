@@ -28,21 +28,29 @@ class Sends(Protocol):
 
 
 class Sender:
-    """Claims one account's unsent tasks, as far as its slots are free, and sends them."""
+    """Claims one account's unsent tasks, as far as its slots and its day's units go, and sends them."""
 
     def __init__(
-        self, ledger: Ledger, journal: LedgerJournal, submitter: Sends, *, provider: str, slot_limit: int | None
+        self,
+        ledger: Ledger,
+        journal: LedgerJournal,
+        submitter: Sends,
+        *,
+        provider: str,
+        slot_limit: int | None,
+        units_per_day: int | None = None,
     ) -> None:
         self._ledger = ledger
         self._journal = journal
         self._submitter = submitter
         self._provider = provider
         self._slot_limit = slot_limit
+        self._units_per_day = units_per_day
 
     async def run_once(self, now: Moment) -> Mapping[str, int]:
         """One batch; how many were sent. Each is marked as sent before its first byte leaves."""
         first_query_at = self._journal.first_query_at(self._provider, now)
-        lane = Lane(slot_limit=self._slot_limit, first_query_at=first_query_at)
+        lane = Lane(slot_limit=self._slot_limit, first_query_at=first_query_at, units_per_day=self._units_per_day)
         claimed = await self._ledger.claim_unsent(now=now, limit=AT_ONCE, lanes={self._provider: lane})
         for outcome in await asyncio.gather(*(self._send(each, now) for each in claimed), return_exceptions=True):
             if isinstance(outcome, BaseException):

@@ -193,7 +193,7 @@ def _providers_table(shown: Mapping[str, Any]) -> Table:
         until = (
             "" if each["paused_until"] is None else f"{each['paused_until'][:19]}Z: {escape(each['paused_because'])}"
         )
-        table.add_row(name, str(each["settled"]), str(each["requests"]), f"{each['units']:g}", until)
+        table.add_row(name, str(each["settled"]), str(each["requests"]), f"{each['units']:.15g}", until)
     return table
 
 

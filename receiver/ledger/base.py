@@ -65,6 +65,7 @@ class Opening:
     now: Moment
     deadline_at: Moment
     first_query_at: Moment | None
+    units_per_day: int | None = None
     opened_by: str | None = None
     send_later: bool = False
     inline: Mapping[str, str] = field(default_factory=dict)
@@ -88,10 +89,11 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """How many images an account may have in flight, and when what is sent now is asked about if unanswered."""
+    """What an account may have in flight and spend, and when what is sent now is asked about if unanswered."""
 
     slot_limit: int | None
     first_query_at: Moment | None
+    units_per_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,9 +41,20 @@ def checks_of(module: ModuleType) -> Mapping[str, Check]:
 
 
 def _all() -> Mapping[str, Check]:
-    from tests.ledger.claims import asking, ending, hearing, keeping, opening, reading, sending, telling, together
+    from tests.ledger.claims import (
+        asking,
+        ending,
+        hearing,
+        keeping,
+        opening,
+        reading,
+        sending,
+        spending,
+        telling,
+        together,
+    )
 
-    modules = (opening, sending, hearing, keeping, asking, together, ending, reading, telling)
+    modules = (opening, sending, spending, hearing, keeping, asking, together, ending, reading, telling)
     named = [each for module in modules for each in checks_of(module).items()]
     assert len(named) == len(dict(named)), "two checks have one name: one of them would not run"
     return dict(named)

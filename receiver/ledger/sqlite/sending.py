@@ -12,9 +12,11 @@ from receiver.inlinepictures import put_back
 from receiver.ledger.base import Lane, Opened, OpenedAs, Opening, Unsent
 from receiver.ledger.errors import NotPossible, TaskExists
 from receiver.ledger.sqlite.events import write_decision
+from receiver.ledger.sqlite.purse import Purse, take_back
 from receiver.ledger.sqlite.rows import TaskRow, fetch, insert_task, update_tasks
 from receiver.lifecycle import expire, note, refuse, submit_anew
 from receiver.task import Task, TaskState
+from receiver.units import DAY
 from receiver.values import replace
 from submitter.moments import Moment, millis
 
@@ -45,8 +47,16 @@ def open_task(raw: sqlite3.Connection, opening: Opening) -> Opened:
         key, fence = row.key, found["send_fence"] + 1
         row.task = submit_anew(row.task, task)
         update_tasks(raw, [row])
+        take_back(raw, key)
     paused_until = _paused_until(raw, opening.provider)
-    is_sent = not opening.send_later and paused_until <= opening.now and _has_room(raw, opening)
+    purse = _purse(raw, opening.provider, opening.units_per_day, now=opening.now)
+    reason = None if purse is None else purse.reason_to_wait(opening.endpoint, opening.request, opening.slots)
+    may_send = not opening.send_later and paused_until <= opening.now and reason is None
+    is_sent = may_send and _has_room(raw, opening)
+    if is_sent and purse is not None:
+        purse.reserve(key, opening.endpoint, opening.request, opening.slots)
+    if reason is not None:
+        _note(raw, opening.external_task_id, reason)
     raw.execute(
         """
         update tasks
@@ -112,9 +122,18 @@ def claim_unsent(
             """,
             {"provider": provider, "now": now, "limit": limit - len(claimed)},
         )
+        purse = _purse(raw, provider, lane.units_per_day, now=now)
         for row in due.fetchall():
             if room is not None and row["slots"] > room:
                 break  # those behind it wait too, or a large task would wait for ever
+            if purse is not None and (reason := purse.reason_to_wait(*_order(row))) is not None:
+                _note(raw, row["external_task_id"], reason)
+                if not purse.fits_no_day(*_order(row)):
+                    break  # likewise
+                raw.execute("update tasks set send_at = ? where key = ?", (now + millis(DAY), row["key"]))
+                continue
+            if purse is not None:
+                purse.reserve(row["key"], *_order(row))
             room = None if room is None else room - row["slots"]
             claimed.append(_claim(raw, row, now=now, query_at=lane.first_query_at))
     return claimed
@@ -220,12 +239,29 @@ def _task_of_opening(opening: Opening) -> Task:
 
 def _has_room(raw: sqlite3.Connection, opening: Opening) -> bool:
     """Whether slots are free and nobody waits before it."""
-    if opening.slot_limit is None:
+    if opening.slot_limit is None and opening.units_per_day is None:
         return True
     waiting = raw.execute("select 1 from tasks where provider = ? and send_at is not null", (opening.provider,))
     if waiting.fetchone() is not None:
         return False
+    if opening.slot_limit is None:
+        return True
     return _slots_taken(raw, opening.provider, opening.now) + opening.slots <= opening.slot_limit
+
+
+def _purse(raw: sqlite3.Connection, provider: str, per_day: int | None, *, now: Moment) -> Purse | None:
+    return None if per_day is None else Purse(raw, provider, per_day=per_day, now=now)
+
+
+def _order(row: sqlite3.Row) -> tuple[str, str, int]:
+    """What a row's create is priced by."""
+    return row["endpoint"], row["request"], row["slots"]
+
+
+def _note(raw: sqlite3.Connection, external_task_id: str, reason: str) -> None:
+    row = fetch(raw, external_task_id)
+    row.task = note(row.task, reason)
+    update_tasks(raw, [row])
 
 
 def _is_pruned(raw: sqlite3.Connection, external_task_id: str) -> bool:

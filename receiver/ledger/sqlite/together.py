@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from receiver.ledger.base import Asked, Claim, PageResult
-from receiver.ledger.sqlite.claiming import Budget, claim_rows, claim_singles
+from receiver.ledger.sqlite.budget import Budget
+from receiver.ledger.sqlite.claiming import claim_rows, claim_singles
 from receiver.ledger.sqlite.rows import ROW, TaskRow, row_of
 from receiver.listing import (
     COMPANY,
