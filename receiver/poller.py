@@ -113,12 +113,14 @@ class Poller:
         has_left = finding.kind is not AnswerKind.NOT_ASKED
         if has_left:
             self._counters.asked(self._provider)
-        asked = Asked(provider=self._provider, shape=Shape.SINGLE, requests=1, tasks=1, now=outcome.now)
+        asked = Asked(
+            provider=self._provider, shape=Shape.SINGLE, tasks=int(has_left), at=claim.claimed_at, has_left=has_left
+        )
         pauses = [] if finding.pause is None else [finding.pause]
         try:
             await asyncio.gather(
                 self._ledger.settle([outcome], self._ingest.judge, pauses),
-                self._ledger.count_questions([asked] if has_left else []),
+                self._ledger.count_questions([asked]),
             )
             if finding.kind is AnswerKind.NOT_FOUND:
                 await self._look_for_strangers()

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
 
 import structlog
 
@@ -39,7 +38,7 @@ class _Told:
     """What a request came to. Without reports the claims go back, to be made again after a while."""
 
     reports: Sequence[StatusReport] | None = None
-    requests: Literal[0, 1] = 1
+    has_left: bool = True
     is_list: bool = True  # whether it can be asked in this way at all
     after: timedelta = AFTER_TROUBLE
     pause: Pause | None = None
@@ -71,15 +70,15 @@ class SharedQuestions:
     async def ask(self, together: Together, claims: Sequence[Claim]) -> None:
         """The one request that these claims were made for."""
         told = await self._told(together, claims)
-        if told.requests:
+        if told.has_left:
             self._counters.asked(self._provider)
         if told.reports is None:
             outcomes = [self._outcome(each, AnswerKind.NOT_ASKED, after=told.after) for each in claims]
-            result = self._result(together) if told.requests and not told.is_list else None
+            result = self._result(together) if told.has_left and not told.is_list else None
         else:
             outcomes, result = await self._hand_out(together, claims, told.reports)
         heard = sum(each.kind is AnswerKind.HEARD for each in outcomes)
-        await self._write_down(together, told, outcomes, result, heard)
+        await self._write_down(together, told, outcomes, result, heard, claimed_at=claims[0].claimed_at)
         log.info(
             "tasks.asked",
             provider=self._provider,
@@ -95,7 +94,7 @@ class SharedQuestions:
         try:
             answer = await self._request(together, claims)
         except Deferred as deferred:  # it never left
-            return _Told(requests=0, after=deferred.after or TOO_FAST_PAUSES, reason="not connected")
+            return _Told(has_left=False, after=deferred.after or TOO_FAST_PAUSES, reason="not connected")
         except Unanswered:
             return _Told(is_list=False, reason="not answered")
         try:
@@ -157,16 +156,21 @@ class SharedQuestions:
         return AnswerKind.HEARD
 
     async def _write_down(
-        self, together: Together, told: _Told, outcomes: Sequence[Outcome], result: PageResult | None, heard: int
+        self,
+        together: Together,
+        told: _Told,
+        outcomes: Sequence[Outcome],
+        result: PageResult | None,
+        heard: int,
+        *,
+        claimed_at: Moment,
     ) -> None:
         pauses = [] if told.pause is None else [told.pause]
-        asked = Asked(
-            provider=self._provider, shape=together.shape, requests=told.requests, tasks=heard, now=self._clock()
-        )
+        asked = Asked(provider=self._provider, shape=together.shape, tasks=heard, at=claimed_at, has_left=told.has_left)
         try:
             await asyncio.gather(
                 self._ledger.settle(outcomes, self._ingest.judge, pauses),
-                self._ledger.count_questions([asked] if told.requests else [], [] if result is None else [result]),
+                self._ledger.count_questions([asked], [] if result is None else [result]),
             )
         except LedgerUnavailable as error:  # the leases run out, and all are asked about again
             log.warning("query.unsettled", provider=self._provider, tasks=len(outcomes), reason=str(error))

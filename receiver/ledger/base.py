@@ -114,6 +114,7 @@ class Claim:
     task: Task
     purpose: Purpose
     fence: int
+    claimed_at: Moment
     together: Together | None = None  # the one request that is to tell of all claims that were made with it
 
 
@@ -129,13 +130,13 @@ class Pause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """Requests that left for a provider, and how many tasks they told of."""
+    """Tasks that an answer told of, for a question that was claimed `at` a moment; whether it ever left."""
 
     provider: str
     shape: Shape
-    requests: int
     tasks: int
-    now: Moment
+    at: Moment
+    has_left: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,7 +329,7 @@ class Ledger(Outbox, Protocol):
         """Of these tasks the running ones that nobody asks about: an answer to another question told of them."""
 
     async def count_questions(self, asked: Sequence[Asked], pages: Sequence[PageResult] = ()) -> None:
-        """Remember what was asked, and what lists were good for."""
+        """Remember what questions told, give back those that never left, and keep what lists were good for."""
 
     async def listed_tasks(
         self, provider: str, *, external_task_ids: Sequence[str], task_ids: Sequence[str]

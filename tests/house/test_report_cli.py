@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from receiver.ledger.base import Asked, Pause
+from receiver.ledger.base import Pause
 from receiver.ledger.sqlite import SqliteLedger
-from receiver.listing import Shape
 from submitter.submit import system_clock
 from tests.house.commands import configured, run, run_all
 from tests.house.happenings import ACCOUNT
 from tests.ledger.builders import (
     HOUR,
     JUDGE,
+    LEASE,
     NOW,
     PROVIDER,
     SECOND,
@@ -54,9 +54,8 @@ async def live(path: Path) -> None:
         said = called_back(SUCCEED, image(), task=f"t_{number}", now=FINISHED + SECOND, **finished)
         await hear(ledger, said)
     await hear(ledger, queried(SUCCEED, image(), task="t_3", now=FINISHED + 10 * SECOND, **finished))
-    asked = Asked(provider=PROVIDER, shape=Shape.SINGLE, requests=1, tasks=1, now=FINISHED)
-    page = Asked(provider=PROVIDER, shape=Shape.PAGE, requests=1, tasks=1, now=NOW - 5 * HOUR)
-    await ledger.count_questions([asked, page])
+    await ledger.claim_task("t_3", now=FINISHED, lease=LEASE)
+    await ledger.claim_task("t_2", now=NOW - 5 * HOUR, lease=LEASE)
     pause = Pause(provider=PROVIDER, until=system_clock() + HOUR, reason="1101: arrears", is_stop=True)
     await ledger.settle([], JUDGE, [pause])
     await ledger.aclose()
@@ -66,7 +65,7 @@ def test_the_report_is_what_the_ledger_says(folder: Path) -> None:
     shown = run(folder, "report", "--json").json
 
     assert {"settled": 4, "compared": 4} == shown["tasks"]
-    assert {"made": 2, "per_task": 0.5, "single": 1, "batch": 0, "page": 1} == shown["requests"]
+    assert {"made": 2, "per_task": 0.5, "single": 2, "batch": 0, "page": 0} == shown["requests"]
     assert [("30s", 4), ("25s", 8), ("20s", 8), ("500ms", 240), ("100ms", 1200)] == [
         (loop["every"], loop["requests"]) for loop in shown["loops"]
     ]
@@ -87,7 +86,7 @@ def test_a_report_for_people_has_the_same_numbers(folder: Path) -> None:
     shown = run(folder, "report")
 
     assert 0 == shown.code
-    assert "2 requests about 4 settled tasks: 1 about one, 0 batches, 1 pages" in shown.out
+    assert "2 requests about 4 settled tasks: 2 about one, 0 batches, 0 pages" in shown.out
     assert all(word in shown.out for word in ("a loop of 20s", "callback", "1101: arrears", "32"))
 
 

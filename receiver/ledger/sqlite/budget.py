@@ -1,13 +1,15 @@
-"""What a provider may be asked in the running minute, as a row that is read and spent in the claiming transaction."""
+"""What a provider may be asked in the running minute, and what it was asked: rows, written with the claim."""
 
 from __future__ import annotations
 
 import sqlite3
 from datetime import timedelta
 
+from receiver.listing import Shape
 from receiver.straggler import Purpose
 from submitter.moments import Moment, millis
 
+HOUR = timedelta(hours=1)
 BUDGET_WINDOW = timedelta(minutes=1)
 A_SHARE = 4  # doubt may use a quarter of the budget; of a claim a quarter is sure for each purpose
 
@@ -57,3 +59,17 @@ class Budget:
             """,
             (self._provider, self._window_start, self._spent, self._spent_on_doubt),
         )
+
+
+def add_questions(
+    raw: sqlite3.Connection, provider: str, shape: Shape, *, requests: int, tasks: int, now: Moment
+) -> None:
+    """Add to what was asked in the hour: with the claim, before anything leaves."""
+    raw.execute(
+        """
+        insert into questions (provider, hour, shape, requests, tasks) values (?, ?, ?, ?, ?)
+        on conflict (provider, hour, shape) do update
+           set requests = requests + excluded.requests, tasks = tasks + excluded.tasks
+        """,
+        (provider, now - now % millis(HOUR), str(shape), requests, tasks),
+    )

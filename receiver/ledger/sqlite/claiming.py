@@ -12,12 +12,12 @@ from receiver.acquaintance import QUESTIONS_REST
 from receiver.ledger.base import Claim, Judge, Pause
 from receiver.ledger.errors import NotPossible, UnknownTask
 from receiver.ledger.sqlite.acquaintances import Acquaintances
-from receiver.ledger.sqlite.budget import A_SHARE, Budget
+from receiver.ledger.sqlite.budget import A_SHARE, Budget, add_questions
 from receiver.ledger.sqlite.events import write_decision
 from receiver.ledger.sqlite.rows import ROW, TaskRow, fetch, row_of, update_tasks
 from receiver.ledger.sqlite.sending import queue_again
 from receiver.lifecycle import expire, refuse
-from receiver.listing import Together
+from receiver.listing import Shape, Together
 from receiver.schedule import DOUBT_SPACING
 from receiver.straggler import NOT_SHOWN, AnswerKind, Next, Outcome, Purpose
 from receiver.task import Decision, SettledBy, Task
@@ -62,6 +62,8 @@ def claim_singles(
     rows = _fair(due, room)
     for row in rows:
         budget.spend(purpose_of(row.task))
+    if rows:
+        add_questions(raw, provider, Shape.SINGLE, requests=len(rows), tasks=0, now=now)
     return claim_rows(raw, rows, now=now, lease=lease, together=None)
 
 
@@ -70,6 +72,7 @@ def claim_task(raw: sqlite3.Connection, external_task_id: str, *, now: Moment, l
     row = fetch(raw, external_task_id)
     if row.task.sent_at is None and not row.task.adopted:
         raise NotPossible(f"{external_task_id} was not sent yet: there is nothing to ask about")
+    add_questions(raw, row.task.provider, Shape.SINGLE, requests=1, tasks=0, now=now)
     return claim_rows(raw, [row], now=now, lease=lease, together=None)[0]
 
 
@@ -211,6 +214,7 @@ def claim_rows(
             ),
             purpose=purpose,
             fence=row.fence + 1,
+            claimed_at=now,
             together=together,
         )
         for row, purpose in zip(rows, purposes, strict=True)

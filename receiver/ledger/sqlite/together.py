@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from receiver.ledger.base import Asked, Claim, PageResult
-from receiver.ledger.sqlite.budget import Budget
+from receiver.ledger.sqlite.budget import Budget, add_questions
 from receiver.ledger.sqlite.claiming import claim_rows, claim_singles
 from receiver.ledger.sqlite.rows import ROW, TaskRow, row_of
 from receiver.listing import (
@@ -29,7 +29,6 @@ from receiver.straggler import Purpose
 from submitter.moments import Moment, millis
 from submitter.providers.base import MOST_LISTED
 
-HOUR = timedelta(hours=1)
 LOOKED_AT = 2 * MOST_LISTED  # tasks that are due: the others wait for the next claim
 
 
@@ -58,6 +57,7 @@ def claim_round(
         claims = claim_rows(raw, rows, now=now, lease=lease, together=asked.together)
         is_all_doubt = all(each.purpose is Purpose.DOUBT for each in claims)
         budget.spend(Purpose.DOUBT if is_all_doubt else Purpose.SILENCE)
+        add_questions(raw, provider, asked.together.shape, requests=1, tasks=0, now=now)
         _note_asking(raw, provider, asked.together, now=now)
     budget.write()
     return claims
@@ -80,16 +80,10 @@ def claim_riders(
 
 
 def count_questions(raw: sqlite3.Connection, asked: Sequence[Asked], pages: Sequence[PageResult]) -> None:
-    """Add to what was asked in the hour, and to the records of the lists."""
+    """Add to what was told in the hour, and to the records of the lists."""
     for each in asked:
-        raw.execute(
-            """
-            insert into questions (provider, hour, shape, requests, tasks) values (?, ?, ?, ?, ?)
-            on conflict (provider, hour, shape) do update
-               set requests = requests + excluded.requests, tasks = tasks + excluded.tasks
-            """,
-            (each.provider, each.now - each.now % millis(HOUR), str(each.shape), each.requests, each.tasks),
-        )
+        given_back = 0 if each.has_left else -1
+        add_questions(raw, each.provider, each.shape, requests=given_back, tasks=each.tasks, now=each.at)
     for page in pages:
         known = _listings(raw, page.provider).get(page.endpoint, Listing())
         if page.listed is None:

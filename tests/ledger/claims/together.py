@@ -193,13 +193,27 @@ async def test_listed_tasks_are_found_by_either_id_and_only_in_their_account(eng
 
 async def test_what_was_asked_is_counted_by_the_hour(engine: Engine) -> None:
     ledger = await engine.ledger()
-    page = Asked(provider=PROVIDER, shape=Shape.PAGE, requests=1, tasks=300, now=NOW)
-    single = Asked(provider=PROVIDER, shape=Shape.SINGLE, requests=1, tasks=1, now=NOW + HOUR)
-    await ledger.count_questions([page, page, single])
+    await run(ledger, OURS, THEIRS)
+    [page, _] = await ask(ledger)
+    single = await ledger.claim_task(OURS, now=NOW + HOUR, lease=LEASE)
+    for each, shape, tasks in [(page, Shape.PAGE, 300), (single, Shape.SINGLE, 1)]:
+        await ledger.count_questions([Asked(provider=PROVIDER, shape=shape, tasks=tasks, at=each.claimed_at)])
 
     rows = await engine.run("select provider, hour, shape, requests, tasks from questions order by hour")
 
-    assert [(PROVIDER, NOW, "page", 2, 600), (PROVIDER, NOW + HOUR, "single", 1, 1)] == [tuple(row) for row in rows]
+    assert [(PROVIDER, NOW, "page", 1, 300), (PROVIDER, NOW + HOUR, "single", 1, 1)] == [tuple(row) for row in rows]
+
+
+async def test_a_question_is_counted_before_it_leaves_and_given_back_if_it_never_does(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await run(ledger, OURS)
+    [asked] = await claim(ledger, now=DUE)
+    before = await engine.run("select sum(requests) from questions")
+    unsent = Asked(provider=PROVIDER, shape=Shape.SINGLE, tasks=0, at=asked.claimed_at, has_left=False)
+    await ledger.count_questions([unsent])
+
+    assert [(1,)] == [tuple(row) for row in before]
+    assert [(0,)] == [tuple(row) for row in await engine.run("select sum(requests) from questions")]
 
 
 async def test_a_flood_of_silent_tasks_keeps_no_look_up_waiting(engine: Engine) -> None:
