@@ -161,6 +161,24 @@ async def test_a_429_holds_up_creates_too(clock: Clock, tmp_path: Path) -> None:
     assert sent["sent_at"] is not None
 
 
+async def test_a_create_that_is_too_fast_holds_up_the_others_and_the_questions_also_without_a_retry_after(
+    world: World, clock: Clock, tmp_path: Path
+) -> None:
+    async with receiving(tmp_path, world, "unsigned", clock=clock, polling=PATIENT) as house:
+        await house.submit("unsigned", "a crow [[drop_all]]", "crow")
+        await world.until_told("crow", 3)
+        clock.jump(seconds=31)
+        await house.submit("unsigned", "a red fox [[http200_error=1302]]", "hurried")
+        await house.submit("unsigned", "a hare", "hare")
+        early = await house.tick()
+        waiting = await house.task("hare")
+        clock.jump(seconds=11)
+        late = await house.tick()
+
+    assert (0, 0, None) == (early["sent"], early["asked"], waiting["sent_at"])
+    assert (2, 1) == (late["sent"], late["asked"])
+
+
 async def test_trouble_of_the_account_stops_it_and_is_shown(clock: Clock, world: World, tmp_path: Path) -> None:
     async with receiving(tmp_path, world, "unsigned", clock=clock, polling=PATIENT) as house:
         with capture_logs() as logs:
