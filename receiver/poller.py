@@ -15,7 +15,7 @@ from receiver.ingest import Ingest
 from receiver.ledger.base import Asked, Claim, Heard, Ledger, Pause
 from receiver.ledger.errors import ForeignTask, LedgerUnavailable, Unwritable
 from receiver.listing import LONGEST_PATIENCE, Shape, Sharing
-from receiver.questions import LEASE, TOO_FAST_PAUSES, SharedQuestions, pause_after, was_there_before
+from receiver.sharedquestions import LEASE, TOO_FAST_PAUSES, SharedQuestions, pause_after, was_there_before
 from receiver.straggler import AnswerKind, Outcome, Purpose
 from receiver.task import Source, Task
 from submitter.client import Answer, ProviderClient
