@@ -9,7 +9,9 @@ from starlette.requests import Request
 
 from receiver.boot import is_public
 from receiver.config import Config
+from receiver.keys import OPERATOR, Access, Scope
 from receiver.problems import Problem
+from receiver.runtime import Runtime
 from submitter.settings import is_loopback
 
 # A tunnel's or proxy's requests come from loopback too, but they say for whom.
@@ -29,8 +31,9 @@ FORWARDING_HEADERS = (
 FORWARDING_PREFIXES = ("x-forwarded", "x-original-", "cf-")
 
 
-def require_access(request: Request, config: Config) -> None:
-    """Raise Problem 401 or 403 unless the request may use /v1."""
+def access_of(request: Request, runtime: Runtime, scope: Scope) -> Access:  # noqa: ARG001 - the operator may all
+    """What the sender of this request may do. Raises Problem 401, or 403 where that is not within `scope`."""
+    config = runtime.config
     if config.api.keys:
         _require_key(request, config)
     elif not _is_local(request, config):
@@ -39,6 +42,7 @@ def require_access(request: Request, config: Config) -> None:
             "local_only",
             "without api.keys only this machine may use this route: set api.keys and send one as a bearer key",
         )
+    return OPERATOR
 
 
 def _require_key(request: Request, config: Config) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from receiver.access import require_access
+from receiver.access import access_of
 from receiver.bodies import known_fields, read_fields, text_field, whole_number
 from receiver.eventjson import event_json
+from receiver.keys import Scope
 from receiver.ledger.base import History, OpenedAs, Query
 from receiver.ledger.deliveries import Delivery
 from receiver.ledger.errors import NotPossible, UnknownTask
@@ -34,7 +35,7 @@ MOST_REPLAYED = 100  # a page: 16 KiB each at most, and one answer's worth of ti
 def admitted(request: Request) -> Runtime:
     """The runtime, for those who may use /v1. Raises Problem 401, 403."""
     runtime: Runtime = request.app.state.runtime
-    require_access(request, runtime.config)
+    access_of(request, runtime, Scope.READ)
     return runtime
 
 
@@ -47,12 +48,12 @@ async def create_task(request: Request) -> Response:
     """POST /v1/tasks: 201 the task, 200 the same again, 202 while nobody can know; errors as problem documents."""
     runtime = admitted(request)
     submission = await read_submission(request, runtime)
-    outcome = await runtime.submit(submission)
-    record = await _record(runtime, submission.external_task_id)
+    opened = await runtime.submit(submission)
+    record = await _record(runtime, opened.external_task_id)
     status = 202 if record.task.state is TaskState.PENDING else 201
-    if outcome is OpenedAs.ALREADY:
+    if opened.outcome is OpenedAs.ALREADY:
         status = 200
-    location = {"Location": f"/v1/tasks/{submission.external_task_id}"}
+    location = {"Location": f"/v1/tasks/{opened.external_task_id}"}
     return JSONResponse(record_json(record), status_code=status, headers=location)
 
 

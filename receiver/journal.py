@@ -7,13 +7,14 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import structlog
 
 from receiver.callback_url import mint_callback_url, without_tokens
 from receiver.ingest import Ingest
 from receiver.inlinepictures import take_out
-from receiver.ledger.base import Heard, Ledger, Opened, OpenedAs, Opening, Pause, Unsent
+from receiver.ledger.base import NOBODY, Client, Heard, Ledger, Opened, OpenedAs, Opening, Pause, Unsent
 from receiver.ledger.errors import ForeignTask, Unwritable
 from receiver.schedule import LOOK_UP, Backoff, QueryPlan, first_query_at
 from receiver.task import Source
@@ -85,8 +86,13 @@ class LedgerJournal:
         callback_url = self.callback_url(submission.provider, submission.external_task_id)
         return OpenedToSend(callback_url=callback_url, fence=opened.fence)
 
-    async def write_down(self, submission: Submission, *, opened_by: str | None = None) -> Opened:
-        """The row, and who sends it: its opener now, our sender when a slot is free, or nobody again."""
+    async def write_down(
+        self, submission: Submission, *, opened_by: str | None = None, client: Client = NOBODY
+    ) -> Opened:
+        """The row, and who sends it: its opener now, our sender when a slot is free, or nobody again.
+
+        Raises TaskExists, QuotaReached, InvalidRequest and LedgerUnavailable.
+        """
         account = self._accounts[submission.provider]
         slots = slots_held(submission.request)
         _require_slots(account, slots)
@@ -98,8 +104,9 @@ class LedgerJournal:
                 provider=submission.provider,
                 endpoint=submission.request.endpoint,
                 request=json.dumps(fields, separators=(",", ":"), ensure_ascii=True),
-                request_digest=request_digest(submission.request.endpoint, fields),
+                request_digest=request_digest(submission.request.endpoint, _as_asked(fields, client)),
                 images_asked=submission.request.images_asked,
+                is_series=submission.request.is_series,
                 slots=slots,
                 slot_limit=account.slot_limit,
                 units_per_day=account.units_per_day,
@@ -107,6 +114,7 @@ class LedgerJournal:
                 deadline_at=now + millis(self._plan.give_up_after),
                 first_query_at=self.first_query_at(submission.provider, now),
                 opened_by=opened_by,
+                client=client,
                 inline=pictures,
             )
         )
@@ -231,6 +239,11 @@ class LedgerJournal:
 def _told(reason: str) -> str:
     """The reason as it may be kept and shown: without U+0000, bounded, and with no callback URL's token in it."""
     return without_tokens(reason.replace("\x00", "\ufffd"))[:MAX_REASON]
+
+
+def _as_asked(fields: dict[str, Any], client: Client) -> dict[str, Any]:
+    """What makes a repetition the same request: where its client wants to be called back, too."""
+    return fields if client.callback_url is None else {**fields, "callback_url": client.callback_url}
 
 
 def _require_slots(account: Account, slots: int) -> None:

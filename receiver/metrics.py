@@ -9,8 +9,9 @@ from typing import Literal
 from starlette.requests import Request
 from starlette.responses import Response
 
-from receiver.access import require_access
+from receiver.access import access_of
 from receiver.counters import Counters
+from receiver.keys import Scope
 from receiver.ledger.base import AccountState, WriterState
 from receiver.ledger.deliveries import DestinationState
 from receiver.runtime import Runtime
@@ -93,7 +94,7 @@ async def show_metrics(request: Request) -> Response:
     """For holders of a key, or for everybody if the configuration says so."""
     runtime: Runtime = request.app.state.runtime
     if not runtime.config.metrics.public:
-        require_access(request, runtime.config)
+        access_of(request, runtime, Scope.READ)
     destinations = await runtime.ledger.destinations()
     configured = [each for each in await runtime.ledger.accounts() if each.provider in runtime.providers]
     page = render(runtime.counters, runtime.ledger.writer_state, destinations, _pauses(configured, now=runtime.clock()))

@@ -17,6 +17,7 @@ from receiver.ledger.errors import (
     LedgerUnavailable,
     NotPossible,
     Overloaded,
+    QuotaReached,
     Refusal,
     TaskExists,
     UnknownDelivery,
@@ -64,6 +65,7 @@ CODES: Mapping[str, Code] = {
     ),
     "path_too_long": Code(414, "The request target is too long."),
     "position_ahead": Code(409, "No event has this position yet: the ledger was set back, or is another one."),
+    "quota_reached": Code(429, "The key's tenant has as many tasks running as it may. Submit again when one is done."),
     "refused": Code(
         502, "The provider said no; its own code and message are in `provider_code` and `provider_message`."
     ),
@@ -150,6 +152,7 @@ def problem_of(error: Exception) -> Problem:
 
 _OF_REFUSALS: Mapping[type[Refusal], tuple[int, str]] = {
     TaskExists: (409, "task_exists"),
+    QuotaReached: (429, "quota_reached"),
     UnknownDelivery: (404, "not_found"),
     UnknownTask: (404, "not_found"),
     NotPossible: (409, "not_possible"),

@@ -19,7 +19,7 @@ from receiver.feed import Feed
 from receiver.inbound import InboundLimits
 from receiver.ingest import Ingest, LedgerJudge
 from receiver.journal import Account, LedgerJournal
-from receiver.ledger.base import Change, OpenedAs
+from receiver.ledger.base import NOBODY, Change, Client, Opened, OpenedAs
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.listing import LONGEST_PATIENCE
 from receiver.outbox.opening import OpenDestination, open_destinations
@@ -152,19 +152,23 @@ class Runtime:
             await ledger.aclose()
             raise
 
-    async def submit(self, submission: Submission) -> OpenedAs:
+    async def submit(self, submission: Submission, *, client: Client = NOBODY) -> Opened:
         """Write it down and send it, unless it waits for a slot or was submitted before. Raises Refused.
 
         Cancelling the caller cancels neither.
         """
-        return await self.submitter.in_flight.run(self._submit(submission))
+        return await self.submitter.in_flight.run(self._submit(submission, client))
 
-    async def _submit(self, submission: Submission) -> OpenedAs:
-        opened = await self.journal.write_down(submission)
+    async def _submit(self, submission: Submission, client: Client) -> Opened:
+        opened = await self.journal.write_down(submission, client=client)
         if opened.outcome is OpenedAs.TO_SEND:
-            callback_url = self.journal.callback_url(submission.provider, submission.external_task_id)
-            await self.submitter.send(replace(submission, fence=opened.fence), callback_url)
-        return opened.outcome
+            await self.send(submission, opened)
+        return opened
+
+    async def send(self, submission: Submission, opened: Opened) -> None:
+        """Send what was opened to be sent. Raises Refused."""
+        named = replace(submission, external_task_id=opened.external_task_id, fence=opened.fence)
+        await self.submitter.send(named, self.journal.callback_url(named.provider, named.external_task_id))
 
     def start_worker(self) -> None:
         """Send, ask and expire from now on, until closed."""

@@ -104,7 +104,8 @@ class Task:
     """A submission and what became of it. A changed task has a greater `version`; counts alone change none.
 
     `images_asked` is None where nobody knows. `held` is a final that waits for its doubt to be answered.
-    `images_proven` tells images the provider gave to our question from those heard by URL token.
+    `images_proven` tells images the provider gave to our question from those heard by URL token. `tenant` is whose
+    it is, '' the operator's; `promised` says that a gateway's client was told that the task is ours.
     """
 
     external_task_id: str
@@ -137,6 +138,11 @@ class Task:
     sent_at: Moment | None = None
     submitted_at: Moment | None = None
     settled_at: Moment | None = None
+    tenant: str = ""
+    client_task_id: str | None = None
+    client_callback_url: str | None = None
+    promised: bool = False
+    is_series: bool = False
 
     @property
     def is_settled(self) -> bool:

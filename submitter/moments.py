@@ -11,6 +11,7 @@ Moment: TypeAlias = int
 
 EARLIEST: Moment = 946_684_800_000  # 2000-01-01: older is no time a provider meant
 LATEST: Moment = 4_102_444_800_000  # 2100-01-01
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def millis(duration: timedelta) -> int:
@@ -27,6 +28,11 @@ def iso(moment: Moment) -> str:
 def iso_or_none(moment: Moment | None) -> str | None:
     """`iso`, where the moment may not have come yet."""
     return None if moment is None else iso(moment)
+
+
+def moment_of_iso(text: str) -> Moment:
+    """The moment that `iso` wrote. Raises ValueError."""
+    return millis(datetime.fromisoformat(text) - _EPOCH)
 
 
 @lru_cache(maxsize=1024)  # the tasks of a moment share their seconds

@@ -79,9 +79,14 @@ class OmniImageRequest(_ImageRequest):
     watermark_info: WatermarkInfo | None = None
 
     @property
+    def is_series(self) -> bool:
+        """Whether the images belong together: the answer then holds them as `series_images`."""
+        return self.result_type == "series"
+
+    @property
     def images_asked(self) -> int | None:
         """`n` for single results, `series_amount` for a series, None for a series of `auto`."""
-        if self.result_type != "series":
+        if not self.is_series:
             return self.n or 1
         amount = self.series_amount or SERIES_UNLESS_SAID
         return None if amount == "auto" else amount
@@ -109,6 +114,11 @@ class ImageGenerationRequest(_ImageRequest):
     @classmethod
     def _documented(cls, image: str | None) -> str | None:
         return None if image is None else _checked_image(image)
+
+    @property
+    def is_series(self) -> bool:
+        """Never: this endpoint knows no series."""
+        return False
 
     @property
     def images_asked(self) -> int:

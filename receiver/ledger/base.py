@@ -51,6 +51,25 @@ class WriterState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """On whose behalf a task is opened, and by what it will be known again.
+
+    A `task_id` names one task of the tenant's at an account, an `idempotency_key` one of all the tenant's. `quota`
+    is how many tasks the tenant may have running. `callback_url` is where the client is told of changes.
+    """
+
+    tenant: str = ""
+    task_id: str | None = None
+    callback_url: str | None = None
+    idempotency_key: str | None = None
+    quota: int | None = None
+
+
+NOBODY = Client()
+"""The operator himself, who is not called back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
     """A submission to write down. `request` is JSON without inline pictures, which `inline` holds by SHA-256."""
 
@@ -60,6 +79,7 @@ class Opening:
     request: str
     request_digest: bytes
     images_asked: int | None
+    is_series: bool = False
     slots: int
     slot_limit: int | None
     now: Moment
@@ -68,6 +88,7 @@ class Opening:
     units_per_day: int | None = None
     opened_by: str | None = None
     send_later: bool = False
+    client: Client = NOBODY
     inline: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -81,10 +102,14 @@ class OpenedAs(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """The outcome of an opening. `fence` names this very send: what became of it is said with it."""
+    """The outcome of an opening. `fence` names this very send: what became of it is said with it.
+
+    `external_task_id` is the task's: another than the opening's, where its client's id or key named one before.
+    """
 
     outcome: OpenedAs
     fence: int
+    external_task_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +214,7 @@ class Page:
 class StoredEvent:
     """An event as it was committed. `task` is the snapshot's text; `about` is what it tells of where that is no task.
 
-    Both are JSON: the latter an object with one key, such as `destination`.
+    Both are JSON: the latter an object with one key, such as `destination`. `tenant` is the task's.
     """
 
     position: int
@@ -201,6 +226,7 @@ class StoredEvent:
     was: str | None = None
     now_is: str | None = None
     about: str | None = None
+    tenant: str | None = None
 
     @property
     def data(self) -> str:
@@ -293,10 +319,16 @@ class Ledger(Outbox, Protocol):
         """Raises Overloaded or LedgerUnavailable where a write would not be taken at the moment."""
 
     async def open_task(self, opening: Opening) -> Opened:
-        """Write a submission down, or recognise it. Raises TaskExists."""
+        """Write a submission down, or recognise it. Raises TaskExists or QuotaReached."""
 
     async def apply(self, batch: Sequence[Heard], judge: Judge) -> list[Decision | Refusal]:
         """Look, decide, write and commit in one go; one outcome for each report, in order."""
+
+    async def promise(self, external_task_id: str) -> Task:
+        """A gateway's client is told that the task is ours: it is never submitted anew. Raises UnknownTask.
+
+        A refused one is left as it is.
+        """
 
     async def refuse(self, external_task_id: str, reason: str, *, fence: int | None, now: Moment) -> Task:
         """The provider refused the create. Raises UnknownTask.

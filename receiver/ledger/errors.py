@@ -5,6 +5,7 @@ LedgerError
 │   ├── ForeignTask       the report's ids belong to another task
 │   ├── Unwritable        the store cannot hold its values
 │   ├── TaskExists        the id names a task with another request
+│   ├── QuotaReached      its tenant has as many tasks running as it may
 │   ├── UnknownTask       there is no such task
 │   ├── UnknownDelivery   there is no such delivery, or it is under way
 │   └── NotPossible       the task's state does not allow it
@@ -42,6 +43,13 @@ class TaskExists(Refusal):
 
     def __init__(self, external_task_id: str) -> None:
         super().__init__(f"{external_task_id} was submitted before with another request: choose another id")
+
+
+class QuotaReached(Refusal):
+    """The tenant's running tasks are as many as its key allows."""
+
+    def __init__(self, quota: int) -> None:
+        super().__init__(f"{quota} tasks are running, and this key may have no more: submit again when one is done")
 
 
 class UnknownTask(Refusal):

@@ -141,7 +141,7 @@ class AnswersBeforeCommit(Meddler):
 
 class OpensInMemory(Meddler):
     async def open_task(self, opening: Opening) -> Opened:
-        return Opened(outcome=OpenedAs.TO_SEND, fence=1)
+        return Opened(outcome=OpenedAs.TO_SEND, fence=1, external_task_id=opening.external_task_id)
 
 
 class ForgetsWhoIsOpen(SqliteLedger):
@@ -149,7 +149,7 @@ class ForgetsWhoIsOpen(SqliteLedger):
         try:
             opened = await super().open_task(opening)
         except TaskExists:
-            return Opened(outcome=OpenedAs.TO_SEND, fence=1)
+            return Opened(outcome=OpenedAs.TO_SEND, fence=1, external_task_id=opening.external_task_id)
         return replace(opened, outcome=OpenedAs.TO_SEND)
 
 

@@ -19,7 +19,7 @@ def insert_events(raw: sqlite3.Connection, events: Sequence[Event]) -> None:
     insert_rows(
         raw,
         "events",
-        ("id", "type", "external_task_id", "time", "task", "was", "now_is"),
+        ("id", "type", "external_task_id", "time", "task", "was", "now_is", "tenant"),
         [
             (
                 event.id,
@@ -29,6 +29,7 @@ def insert_events(raw: sqlite3.Connection, events: Sequence[Event]) -> None:
                 snapshot(event.task),
                 word(event.was),
                 word(event.now_is),
+                event.task.tenant,
             )
             for event in events
         ],

@@ -161,6 +161,10 @@ class SqliteLedger:
         futures = [self._writer.enqueue(self._hear, heard, size=len(heard.body)) for heard in batch]
         return [await _judged(future) for future in futures]
 
+    async def promise(self, external_task_id: str) -> Task:
+        """As Ledger.promise."""
+        return await self._write(lambda raw: sending.promise(raw, external_task_id))
+
     async def refuse(self, external_task_id: str, reason: str, *, fence: int | None, now: Moment) -> Task:
         """As Ledger.refuse."""
         return await self._write(lambda raw: sending.refuse_task(raw, external_task_id, reason, fence=fence, now=now))

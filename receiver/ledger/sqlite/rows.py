@@ -63,6 +63,11 @@ TASK_COLUMNS = (
     "submitted_at",
     "settled_at",
     "deadline_at",
+    "tenant",
+    "client_task_id",
+    "client_callback_url",
+    "promised",
+    "is_series",
 )
 # What the ledger alone keeps beside the task, and writes back with it.
 _BESIDE = ("chain", "report_count", "query_at", "send_at", "sends", "misses", "missed_since")
@@ -140,6 +145,8 @@ def task_of(row: Iterable[Any]) -> Task:
     fields["images"] = _images_of(fields["images"])
     fields["images_proven"] = bool(fields["images_proven"])
     fields["adopted"] = bool(fields["adopted"])
+    fields["promised"] = bool(fields["promised"])
+    fields["is_series"] = bool(fields["is_series"])
     fields["reports"] = ReportCounts(
         applied=fields.pop("reports_applied"),
         duplicate=fields.pop("reports_duplicate"),
@@ -166,6 +173,7 @@ def event_of(row: sqlite3.Row) -> StoredEvent:
         was=row["was"],
         now_is=row["now_is"],
         about=row["about"],
+        tenant=row["tenant"],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Mapping
@@ -9,8 +10,8 @@ from datetime import timedelta
 from typing import Any
 
 from receiver.inlinepictures import put_back
-from receiver.ledger.base import Lane, Opened, OpenedAs, Opening, Unsent
-from receiver.ledger.errors import NotPossible, TaskExists
+from receiver.ledger.base import Client, Lane, Opened, OpenedAs, Opening, Unsent
+from receiver.ledger.errors import NotPossible, QuotaReached, TaskExists
 from receiver.ledger.sqlite.events import write_decision
 from receiver.ledger.sqlite.purse import Purse, take_back
 from receiver.ledger.sqlite.rows import TaskRow, fetch, insert_task, update_tasks
@@ -33,12 +34,16 @@ _SLOTS_TAKEN = """
 
 
 def open_task(raw: sqlite3.Connection, opening: Opening) -> Opened:
-    """Write it down, or recognise it. Raises TaskExists."""
-    found = raw.execute("select * from tasks where external_task_id = ?", (opening.external_task_id,)).fetchone()
-    if found is not None and found["state"] != TaskState.REFUSED:
+    """Write it down, or recognise it. Raises TaskExists or QuotaReached."""
+    found = _task_named(raw, opening)
+    if found is not None and (found["state"] != TaskState.REFUSED or found["promised"]):
         return _recognise(raw, found, opening)
     if found is None and _is_pruned(raw, opening.external_task_id):
         raise TaskExists(opening.external_task_id)
+    _require_quota(raw, opening.client)
+    if found is not None and found["external_task_id"] != opening.external_task_id:
+        _move_pictures(raw, opening.external_task_id, found["external_task_id"])
+        opening = dataclasses.replace(opening, external_task_id=found["external_task_id"])
     task = _task_of_opening(opening)
     if found is None:
         key, fence = insert_task(raw, task).key, 1
@@ -60,8 +65,9 @@ def open_task(raw: sqlite3.Connection, opening: Opening) -> Opened:
     raw.execute(
         """
         update tasks
-           set request = :request, request_digest = :digest, opened_by = :opened_by, send_fence = :fence,
-               sent_by_opener = :is_sent,
+           set request = :request, request_digest = :digest, opened_by = :opened_by,
+               idempotency_key = coalesce(:idempotency_key, idempotency_key),
+               send_fence = :fence, sent_by_opener = :is_sent,
                fence = fence + 1, lease_until = null,
                sent_at = case when :is_sent then :now end, send_at = case when :is_sent then null else :send_at end,
                sends = :is_sent, unanswered_until = :unanswered_until,
@@ -72,6 +78,7 @@ def open_task(raw: sqlite3.Connection, opening: Opening) -> Opened:
             "request": opening.request,
             "digest": opening.request_digest,
             "opened_by": opening.opened_by,
+            "idempotency_key": opening.client.idempotency_key,
             "fence": fence,
             "is_sent": is_sent,
             "now": opening.now,
@@ -81,7 +88,8 @@ def open_task(raw: sqlite3.Connection, opening: Opening) -> Opened:
             "key": key,
         },
     )
-    return Opened(outcome=OpenedAs.TO_SEND if is_sent else OpenedAs.QUEUED, fence=fence)
+    outcome = OpenedAs.TO_SEND if is_sent else OpenedAs.QUEUED
+    return Opened(outcome=outcome, fence=fence, external_task_id=opening.external_task_id)
 
 
 def keep_inline(raw: sqlite3.Connection, external_task_id: str, inline: Mapping[str, str]) -> None:
@@ -204,15 +212,64 @@ def queue_again(row: TaskRow, *, now: Moment) -> None:
     row.misses, row.missed_since = 0, None
 
 
+def promise(raw: sqlite3.Connection, external_task_id: str) -> Task:
+    """Its client is told that it is ours, unless it was refused by now: look at the state. Raises UnknownTask."""
+    row = fetch(raw, external_task_id)
+    if row.task.state is not TaskState.REFUSED:
+        row.task = replace(row.task, promised=True)
+        update_tasks(raw, [row])
+    return row.task
+
+
+def _task_named(raw: sqlite3.Connection, opening: Opening) -> sqlite3.Row | None:
+    """The task that the opening's id, its client's or its key names. Raises TaskExists where that is no one task's."""
+    client = opening.client
+    names: list[tuple[str, tuple[str, ...]]] = [("external_task_id = ?", (opening.external_task_id,))]
+    if client.task_id is not None:
+        of_client = (client.tenant, opening.provider, client.task_id)
+        names.append(("tenant = ? and provider = ? and client_task_id = ?", of_client))
+    if client.idempotency_key is not None:
+        names.append(("tenant = ? and idempotency_key = ?", (client.tenant, client.idempotency_key)))
+    found = {
+        row["key"]: row
+        for condition, values in names
+        for row in raw.execute(f"select * from tasks where {condition}", values)  # noqa: S608 - conditions from above
+    }
+    if len(found) > 1 or any(row["tenant"] != client.tenant for row in found.values()):
+        raise TaskExists(client.task_id or opening.external_task_id)
+    return next(iter(found.values()), None)
+
+
+def _require_quota(raw: sqlite3.Connection, client: Client) -> None:
+    if client.quota is None:
+        return
+    running = raw.execute(
+        "select count(*) from tasks where tenant = ? and tenant <> '' and settled_at is null", (client.tenant,)
+    ).fetchone()[0]
+    if running >= client.quota:
+        raise QuotaReached(client.quota)
+
+
+def _move_pictures(raw: sqlite3.Connection, minted: str, to: str | None) -> None:
+    """What was put aside under an id that is not needed, for its client's or key named a task already."""
+    if to is not None:
+        raw.execute("update or ignore inline_images set external_task_id = ? where external_task_id = ?", (to, minted))
+    raw.execute("delete from inline_images where external_task_id = ?", (minted,))
+
+
 def _recognise(raw: sqlite3.Connection, found: sqlite3.Row, opening: Opening) -> Opened:
     """Only its own opener, while neither the sender nor any news has come in between, still sends it."""
     _forget_pictures_of_repetition(raw, found)
-    if found["request_digest"] != opening.request_digest or found["provider"] != opening.provider:
-        raise TaskExists(opening.external_task_id)
+    if opening.external_task_id != found["external_task_id"]:
+        _move_pictures(raw, opening.external_task_id, None)
+    is_same_request = found["request_digest"] == opening.request_digest and found["provider"] == opening.provider
+    if not is_same_request or found["client_task_id"] != opening.client.task_id:
+        raise TaskExists(opening.client.task_id or opening.external_task_id)
     is_its_opener = opening.opened_by is not None and found["opened_by"] == opening.opened_by
     is_unanswered = found["state"] == TaskState.PENDING and found["sent_at"] is not None
     may_send = is_its_opener and is_unanswered and found["sent_by_opener"]
-    return Opened(outcome=OpenedAs.TO_SEND if may_send else OpenedAs.ALREADY, fence=found["send_fence"])
+    outcome = OpenedAs.TO_SEND if may_send else OpenedAs.ALREADY
+    return Opened(outcome=outcome, fence=found["send_fence"], external_task_id=found["external_task_id"])
 
 
 def _forget_pictures_of_repetition(raw: sqlite3.Connection, found: sqlite3.Row) -> None:
@@ -232,8 +289,12 @@ def _task_of_opening(opening: Opening) -> Task:
         created_at=opening.now,
         deadline_at=opening.deadline_at,
         images_asked=opening.images_asked,
+        is_series=opening.is_series,
         slots=opening.slots,
         version=1,
+        tenant=opening.client.tenant,
+        client_task_id=opening.client.task_id,
+        client_callback_url=opening.client.callback_url,
     )
 
 
