@@ -41,6 +41,7 @@ class Account:
 
     provider: Provider
     slot_limit: int | None
+    units_per_day: int | None = None
 
 
 class LedgerJournal:
@@ -111,6 +112,7 @@ class LedgerJournal:
                 is_series=submission.request.is_series,
                 slots=slots,
                 slot_limit=account.slot_limit,
+                units_per_day=account.units_per_day,
                 now=now,
                 deadline_at=now + millis(self._plan.give_up_after),
                 first_query_at=self.first_query_at(submission.provider, now),
@@ -219,7 +221,9 @@ class LedgerJournal:
             await self.unanswered(task, f"{refused.code}: {refused.message}")
             return
         if refused.kind is Refusal.ACCOUNT:
-            await self._pause(task.provider, self._clock() + millis(ACCOUNT_TROUBLE_PAUSES), str(refused))
+            until = self._clock() + millis(ACCOUNT_TROUBLE_PAUSES)
+            pause = Pause(provider=task.provider, until=until, reason=_told(str(refused)), is_stop=True)
+            await self._ledger.settle([], self._ingest.judge, [pause])
             log.error("provider.stopped", provider=task.provider, code=refused.code, fix="look at the account")
         await self.refuse(task, str(refused))
 

@@ -13,11 +13,12 @@ from starlette.responses import Response
 from receiver.access import operator_of
 from receiver.counters import Counters
 from receiver.keys import Scope
-from receiver.ledger.base import WriterState
+from receiver.ledger.base import AccountState, WriterState
 from receiver.ledger.deliveries import DestinationState
 from receiver.origins import CLIENTS, label_of
 from receiver.pathhealth import PathHealth, PathState
 from receiver.runtime import Runtime
+from submitter.moments import Moment
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -43,7 +44,18 @@ REFUSALS = Family(
     ("route", "code", "provider"),
 )
 QUESTIONS = Family(
-    "hookledger_questions_total", "counter", "Questions put to a provider about a task, by account.", ("provider",)
+    "hookledger_questions_total",
+    "counter",
+    "Requests that asked a provider about tasks, by account; one may be about hundreds.",
+    ("provider",),
+)
+PAUSED = Family(
+    "hookledger_provider_paused",
+    "gauge",
+    "1 while a provider is left in peace, else 0. The reason is stopped (trouble of the account, which a person "
+    "mends), asked (it said for how long, or that we are too fast), or unknown (it does not know most of the "
+    "account's tasks: only questions rest).",
+    ("provider", "reason"),
 )
 ATTEMPTS = Family(
     "hookledger_attempts_total",
@@ -88,6 +100,7 @@ FAMILIES = (
     CALLBACKS,
     REFUSALS,
     QUESTIONS,
+    PAUSED,
     ATTEMPTS,
     GATEWAY,
     TURNS,
@@ -111,8 +124,18 @@ async def show_metrics(request: Request) -> Response:
     destinations = await runtime.ledger.destinations()
     known = await runtime.ledger.paths()
     paths = {name: known.get(name, PathHealth()) for name in sorted(runtime.providers)}
-    page = render(runtime.counters, runtime.ledger.writer_state, destinations, paths)
+    configured = [each for each in await runtime.ledger.accounts() if each.provider in runtime.providers]
+    pauses = _pauses(configured, now=runtime.clock())
+    page = render(runtime.counters, runtime.ledger.writer_state, destinations, paths, pauses)
     return Response(page, headers={"Content-Type": CONTENT_TYPE})
+
+
+def _pauses(accounts: Sequence[AccountState], *, now: Moment) -> Iterator[tuple[tuple[str, ...], int]]:
+    for account in accounts:
+        is_paused = account.paused_until > now
+        yield (account.provider, "asked"), int(is_paused and not account.is_stopped)
+        yield (account.provider, "stopped"), int(is_paused and account.is_stopped)
+        yield (account.provider, "unknown"), int(account.unknown_until > now)
 
 
 def render(
@@ -120,12 +143,14 @@ def render(
     writer: WriterState,
     destinations: Sequence[DestinationState],
     paths: Mapping[str, PathHealth],
+    pauses: Iterable[tuple[tuple[str, ...], int]] = (),
 ) -> str:
     """The page. A family without samples still says that it is there."""
     samples: Mapping[Family, Iterable[tuple[tuple[str, ...], int]]] = {
         CALLBACKS: sorted(counters.callbacks.items()),
         REFUSALS: sorted(counters.refusals.items()),
         QUESTIONS: [((provider,), count) for provider, count in sorted(counters.questions.items())],
+        PAUSED: pauses,
         ATTEMPTS: sorted(counters.attempts.items()),
         GATEWAY: sorted(counters.gateway.items()),
         TURNS: sorted(counters.turns.items()),

@@ -23,6 +23,7 @@ from receiver.keyring import Keyring
 from receiver.keys import StoredKey
 from receiver.ledger.base import NOBODY, Change, Client, Opened, OpenedAs
 from receiver.ledger.sqlite import SqliteLedger
+from receiver.listing import LONGEST_PATIENCE
 from receiver.outbox.attempts import Attempts
 from receiver.outbox.clients import ClientCallbacks
 from receiver.outbox.opening import OpenDestination, open_destinations
@@ -98,7 +99,11 @@ class Runtime:
             ledger,
             self.ingest,
             accounts={
-                name: Account(provider=provider, slot_limit=config.providers[name].slots)
+                name: Account(
+                    provider=provider,
+                    slot_limit=config.providers[name].slots,
+                    units_per_day=config.providers[name].limits.units_per_day,
+                )
                 for name, provider in self.providers.items()
             },
             public_url=public_url_of(config),
@@ -117,6 +122,7 @@ class Runtime:
                 budget_per_minute=config.polling.budget_per_minute,
                 clock=clock,
                 counters=self.counters,
+                patience=min(LONGEST_PATIENCE, config.polling.interval / 2),
             )
             for name, client in self.submitter.clients.items()
         }
@@ -251,12 +257,14 @@ class Runtime:
                 self.worker.wake(self._client_relay)
 
     def _sender(self, provider: str) -> Sender:
+        account = self.config.providers[provider]
         sender = Sender(
             self.ledger,
             self.journal,
             self.submitter,
             provider=provider,
-            slot_limit=self.config.providers[provider].slots,
+            slot_limit=account.slots,
+            units_per_day=account.limits.units_per_day,
             clock=self.clock,
             in_flight=self._sending,
             on_room=lambda: self.worker.wake(sender),

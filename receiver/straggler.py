@@ -36,8 +36,13 @@ class AnswerKind(StrEnum):
     HEARD = "heard"  # its report went through the front door
     NOT_FOUND = "not_found"
     NOT_OURS = "not_ours"  # the id was used before we sent ours
+    NOT_ON_PAGE = "not_on_page"  # an answer about many did not speak of it: it is asked about in another way
+    NOT_IN_BATCH = "not_in_batch"
     TROUBLE = "trouble"  # no answer, or none that says anything about the task
     NOT_ASKED = "not_asked"  # the question never left
+
+
+NOT_SHOWN = frozenset({AnswerKind.NOT_ON_PAGE, AnswerKind.NOT_IN_BATCH})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +88,8 @@ def after_query(
         # There was nothing to ask by; meanwhile a callback may have brought an id.
         later = None if task.task_id is None else usual
         return Next.ASK, later if outcome.after is None else soonest
+    if outcome.kind in NOT_SHOWN:
+        return Next.ASK, soonest if task.doubt is not None or not task.is_at_rest else None
     if outcome.kind is AnswerKind.NOT_OURS:
         return (Next.END, None) if task.state is TaskState.PENDING else (Next.ASK, usual)
     if outcome.kind is not AnswerKind.NOT_FOUND:

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -101,6 +101,10 @@ class ProviderClient(Closing):
                 content_type=response.headers.get("Content-Type"),
                 retry_after=response.headers.get("Retry-After"),
             )
+
+    async def batch(self, provider_task_ids: Sequence[str]) -> Answer:
+        """Several tasks by their ids. Raises ValueError where they cannot be asked about, Deferred or Unanswered."""
+        return await self._send(self._queries, self.provider.batch_call(provider_task_ids=provider_task_ids))
 
     async def _send(self, http: httpx.AsyncClient, call: Call) -> Answer:
         now = self._clock()

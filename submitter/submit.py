@@ -157,7 +157,8 @@ class Submitter(Closing):
         try:
             reports = client.provider.read_answer(answer.http_status, answer.body)
         except Deferred as deferred:
-            await self._journal.defer(submission, deferred.reason, answer.retry_after or deferred.after)
+            after = deferred.after if answer.retry_after is None else answer.retry_after
+            await self._journal.defer(submission, deferred.reason, after)
             return _submitted(submission)
         except Refused as refused:
             await self._journal.hear(submission, answer.http_status, answer.body)

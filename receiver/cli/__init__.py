@@ -27,6 +27,7 @@ COMMANDS = {
     "keys": "keys",
     "listen": "listening",
     "doctor": "doctoring",
+    "report": "reporting",
     "config": "configuring",
     "migrate": "configuring",
     "sandbox": "playing",

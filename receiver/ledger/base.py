@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from receiver.keys import StoredKey
 from receiver.ledger.deliveries import Delivery, Outbox
 from receiver.ledger.errors import Refusal
+from receiver.listing import Shape, Sharing, Together
 from receiver.pathhealth import PathHealth
 from receiver.straggler import Next, Outcome, Purpose
 from receiver.task import Decision, Record, Source, Task, TaskState, Verdict
@@ -91,6 +92,7 @@ class Opening:
     now: Moment
     deadline_at: Moment
     first_query_at: Moment | None
+    units_per_day: int | None = None
     opened_by: str | None = None
     timing_class: str | None = None
     send_later: bool = False
@@ -120,10 +122,11 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """How many images an account may have in flight, and when what is sent now is asked about if unanswered."""
+    """What an account may have in flight and spend, and when what is sent now is asked about if unanswered."""
 
     slot_limit: int | None
     first_query_at: Moment | None
+    units_per_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,15 +147,56 @@ class Claim:
     task: Task
     purpose: Purpose
     fence: int
+    claimed_at: Moment
+    together: Together | None = None  # the one request that is to tell of all claims that were made with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """Leave a provider in peace until a moment, and why."""
+    """Leave a provider in peace until a moment, and why. `is_stop` is for what only a person mends."""
 
     provider: str
     until: Moment
     reason: str
+    is_stop: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Tasks that an answer told of, for a question that was claimed `at` a moment; whether it ever left."""
+
+    provider: str
+    shape: Shape
+    tasks: int
+    at: Moment
+    has_left: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageResult:
+    """What a page or a batch held: entries, those of this ledger's tasks, and tasks that it answered a question about.
+
+    Without a `listed` the answer was none.
+    """
+
+    provider: str
+    endpoint: str
+    listed: int | None
+    ours: int
+    brought: int
+    now: Moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountState:
+    """Whether a provider is left in peace, and why: altogether, or by our questions alone."""
+
+    provider: str
+    paused_until: Moment
+    pause_reason: str
+    is_stopped: bool
+    unknown_until: Moment
+    unknown_reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,6 +409,27 @@ class Ledger(Outbox, Protocol):
         self, *, now: Moment, lease: timedelta, limit: int, budgets: Mapping[str, int]
     ) -> list[Claim]:
         """Tasks whose turn it is to be asked about, as far as each provider's budget goes."""
+
+    async def claim_round(
+        self, provider: str, *, now: Moment, lease: timedelta, limit: int, budget: int, sharing: Sharing
+    ) -> list[Claim]:
+        """The same where many can be asked about in one request, which costs the budget one; or single ones."""
+
+    async def claim_riders(
+        self, provider: str, external_task_ids: Sequence[str], *, now: Moment, lease: timedelta
+    ) -> list[Claim]:
+        """Of these tasks the running ones that nobody asks about: an answer to another question told of them."""
+
+    async def count_questions(self, asked: Sequence[Asked], pages: Sequence[PageResult] = ()) -> None:
+        """Remember what questions told, give back those that never left, and keep what lists were good for."""
+
+    async def listed_tasks(
+        self, provider: str, *, external_task_ids: Sequence[str], task_ids: Sequence[str]
+    ) -> list[Task]:
+        """This account's tasks that have one of these ids, ours or the provider's own."""
+
+    async def accounts(self) -> list[AccountState]:
+        """Every provider that was ever left in peace, and whether it is."""
 
     async def claim_task(self, external_task_id: str, *, now: Moment, lease: timedelta) -> Claim:
         """This one task, asked about because a person wants to know. Raises UnknownTask or NotPossible."""

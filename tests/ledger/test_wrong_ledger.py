@@ -206,6 +206,29 @@ class KeepsPausesInMemory(SqliteLedger):
         await super().settle(outcomes, judge)
 
 
+class AsksAboutManyForNothing(Meddler):
+    async def claim_round(self, provider: str, **asked: Any) -> list[Claim]:
+        await self.meddle("update query_budgets set spent = 0")
+        return await super().claim_round(provider, **asked)
+
+
+class LooksOnThePageAgain(Meddler):
+    async def settle(self, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause] = ()) -> None:
+        await super().settle(outcomes, judge, pauses)
+        await self.meddle("update tasks set alone = 0", "update listings set asked_at = '{}'")
+
+
+class GivesUpTasksOfAStranger(Meddler):
+    async def settle(self, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause] = ()) -> None:
+        await super().settle(outcomes, judge, pauses)
+        await self.meddle("update query_budgets set recent = '[]', unknown_until = 0")
+
+
+class SpendsWhatItLikes(SqliteLedger):
+    async def open_task(self, opening: Opening) -> Opened:
+        return await super().open_task(replace(opening, units_per_day=None))
+
+
 class LeasesNothing(Meddler):
     within = "update tasks set lease_until = null"
 
@@ -433,6 +456,10 @@ CAUGHT_BY: list[tuple[type[SqliteLedger], str]] = [
     (SpendsWithoutCounting, "test_the_budget_of_a_minute_is_spent_once_even_across_a_restart"),
     (LetsDoubtSpendItAll, "test_doubt_may_use_a_quarter_of_the_budget_even_across_a_restart"),
     (KeepsPausesInMemory, "test_a_paused_account_is_left_in_peace_even_after_a_restart"),
+    (AsksAboutManyForNothing, "test_a_page_is_one_request_of_the_budget_however_many_tasks_it_is_for"),
+    (LooksOnThePageAgain, "test_a_task_that_a_page_did_not_show_is_asked_about_by_itself_and_not_counted"),
+    (GivesUpTasksOfAStranger, "test_no_such_task_is_not_believed_of_an_account_that_is_strange_to_its_provider"),
+    (SpendsWhatItLikes, "test_creates_that_would_go_over_the_day_wait_and_say_why"),
     (LeasesNothing, "test_two_claimers_never_get_the_same_task"),
     (SendsTwice, "test_two_senders_never_get_the_same_task"),
     (SendsBeforeLookingUp, "test_a_lost_create_is_looked_up_before_it_is_sent_again_under_the_same_id"),

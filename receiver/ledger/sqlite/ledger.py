@@ -16,6 +16,8 @@ import structlog
 
 from receiver.keys import StoredKey
 from receiver.ledger.base import (
+    AccountState,
+    Asked,
     Change,
     Claim,
     Heard,
@@ -26,6 +28,7 @@ from receiver.ledger.base import (
     Opened,
     Opening,
     Page,
+    PageResult,
     Pause,
     Query,
     Seen,
@@ -55,6 +58,7 @@ from receiver.ledger.sqlite import (
     pictures,
     replaying,
     sending,
+    together,
     unreadable,
 )
 from receiver.ledger.sqlite.connection import connect_reader, connect_writer, in_thread
@@ -65,6 +69,7 @@ from receiver.ledger.sqlite.opening import open_task, promise
 from receiver.ledger.sqlite.reader import SqliteReader
 from receiver.ledger.sqlite.writer import Single, Writer
 from receiver.lifecycle import HELD_FOR
+from receiver.listing import Sharing
 from receiver.pathhealth import PathHealth
 from receiver.straggler import Outcome
 from receiver.task import Decision, Record, Task
@@ -205,6 +210,38 @@ class SqliteLedger:
         return await self._write(
             lambda raw: claiming.claim_stragglers(raw, now=now, lease=lease, limit=limit, budgets=budgets)
         )
+
+    async def claim_round(
+        self, provider: str, *, now: Moment, lease: timedelta, limit: int, budget: int, sharing: Sharing
+    ) -> list[Claim]:
+        """As Ledger.claim_round."""
+        return await self._write(
+            lambda raw: together.claim_round(
+                raw, provider, now=now, lease=lease, limit=limit, per_minute=budget, sharing=sharing
+            )
+        )
+
+    async def claim_riders(
+        self, provider: str, external_task_ids: Sequence[str], *, now: Moment, lease: timedelta
+    ) -> list[Claim]:
+        """As Ledger.claim_riders."""
+        return await self._write(
+            lambda raw: together.claim_riders(raw, provider, external_task_ids, now=now, lease=lease)
+        )
+
+    async def count_questions(self, asked: Sequence[Asked], pages: Sequence[PageResult] = ()) -> None:
+        """As Ledger.count_questions."""
+        await self._write(lambda raw: together.count_questions(raw, asked, pages))
+
+    async def listed_tasks(
+        self, provider: str, *, external_task_ids: Sequence[str], task_ids: Sequence[str]
+    ) -> list[Task]:
+        """As Ledger.listed_tasks."""
+        return await self._reader.listed_tasks(provider, external_task_ids=external_task_ids, task_ids=task_ids)
+
+    async def accounts(self) -> list[AccountState]:
+        """As Ledger.accounts."""
+        return await self._reader.accounts()
 
     async def claim_task(self, external_task_id: str, *, now: Moment, lease: timedelta) -> Claim:
         """As Ledger.claim_task."""

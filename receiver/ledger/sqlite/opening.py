@@ -8,7 +8,8 @@ import sqlite3
 from receiver.ledger.base import Client, Opened, OpenedAs, Opening
 from receiver.ledger.errors import QuotaReached, TaskExists
 from receiver.ledger.sqlite.pictures import forget_unneeded, move_pictures
-from receiver.ledger.sqlite.queueing import UNANSWERED_HOLDS_SLOTS, has_room, paused_until, take_turn
+from receiver.ledger.sqlite.purse import purse_of, take_back
+from receiver.ledger.sqlite.queueing import UNANSWERED_HOLDS_SLOTS, has_room, note_waiting, paused_until, take_turn
 from receiver.ledger.sqlite.rows import fetch, insert_task, update_tasks
 from receiver.lifecycle import submit_anew
 from receiver.task import Task, TaskState
@@ -52,8 +53,16 @@ def _open(raw: sqlite3.Connection, opening: Opening) -> Opened:
         key, fence = row.key, found["send_fence"] + 1
         row.task = submit_anew(row.task, task)
         update_tasks(raw, [row])
+        take_back(raw, key)
     may_leave_at = max(opening.now, paused_until(raw, opening.provider))
-    is_sent = not opening.send_later and may_leave_at == opening.now and has_room(raw, opening)
+    purse = purse_of(raw, opening.provider, opening.units_per_day, now=opening.now)
+    reason = None if purse is None else purse.reason_to_wait(opening.endpoint, opening.request, opening.slots)
+    may_send = not opening.send_later and may_leave_at == opening.now and reason is None
+    is_sent = may_send and has_room(raw, opening)
+    if is_sent and purse is not None:
+        purse.reserve(key, opening.endpoint, opening.request, opening.slots)
+    if reason is not None:
+        note_waiting(raw, opening.external_task_id, reason)
     raw.execute(
         """
         update tasks
