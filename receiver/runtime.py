@@ -31,6 +31,7 @@ from receiver.task import Decision, Rules
 from receiver.waiting import Waiting
 from receiver.watch import LedgerWatch
 from receiver.worker import Worker
+from submitter.client import Connect, ProviderClient
 from submitter.inflight import InFlight
 from submitter.journal import Submission
 from submitter.moments import Moment
@@ -57,6 +58,7 @@ class Runtime:
         source: str,
         destinations: Sequence[OpenDestination],
         clock: Callable[[], Moment],
+        connect: Connect = ProviderClient,
     ) -> None:
         self.config = config
         self.source = source  # the ledger's own name, as CloudEvents have it
@@ -89,7 +91,7 @@ class Runtime:
             on_queued=self.wake_worker,
         )
         self.replay = Replay(ledger, self.ingest, accounts_of(config.providers), clock=clock)
-        self.submitter = Submitter(config.providers, journal=self.journal, watch=self.watch, clock=clock)
+        self.submitter = Submitter(config.providers, journal=self.journal, watch=self.watch, clock=clock, connect=connect)
         self.pollers = {
             name: Poller(
                 ledger,
@@ -120,11 +122,16 @@ class Runtime:
 
     @classmethod
     async def open(
-        cls, config: Config, *, clock: Callable[[], Moment] = system_clock, address: str | None = None
+        cls,
+        config: Config,
+        *,
+        clock: Callable[[], Moment] = system_clock,
+        address: str | None = None,
+        connect: Connect = ProviderClient,
     ) -> Runtime:
         """Lock and open the ledger and build the rest. `address` is where this process will answer, if it will.
 
-        Raises ConfigError, LedgerLocked and LedgerUnusable.
+        `connect` makes the clients of the accounts. Raises ConfigError, LedgerLocked and LedgerUnusable.
         """
         ledger = await SqliteLedger.open(
             sqlite_path(config), now=clock(), address=address, lock_wait=config.ledger.lock_wait
@@ -134,7 +141,7 @@ class Runtime:
             source = await ledger.setting(SOURCE, uuid4().urn)
             destinations = open_destinations(config, clock=clock)
             await ledger.subscribe([each.subscription for each in destinations], now=clock())
-            return cls(config, ledger, callback_secrets, source=source, destinations=destinations, clock=clock)
+            return cls(config, ledger, callback_secrets, source=source, destinations=destinations, clock=clock, connect=connect)
         except BaseException:
             await ledger.aclose()
             raise
