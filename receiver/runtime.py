@@ -91,7 +91,9 @@ class Runtime:
             on_queued=self.wake_worker,
         )
         self.replay = Replay(ledger, self.ingest, accounts_of(config.providers), clock=clock)
-        self.submitter = Submitter(config.providers, journal=self.journal, watch=self.watch, clock=clock, connect=connect)
+        self.submitter = Submitter(
+            config.providers, journal=self.journal, watch=self.watch, clock=clock, connect=connect
+        )
         self.pollers = {
             name: Poller(
                 ledger,
@@ -141,7 +143,9 @@ class Runtime:
             source = await ledger.setting(SOURCE, uuid4().urn)
             destinations = open_destinations(config, clock=clock)
             await ledger.subscribe([each.subscription for each in destinations], now=clock())
-            return cls(config, ledger, callback_secrets, source=source, destinations=destinations, clock=clock, connect=connect)
+            return cls(
+                config, ledger, callback_secrets, source=source, destinations=destinations, clock=clock, connect=connect
+            )
         except BaseException:
             await ledger.aclose()
             raise

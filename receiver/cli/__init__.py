@@ -28,6 +28,7 @@ COMMANDS = {
     "config": "configuring",
     "migrate": "configuring",
     "sandbox": "playing",
+    "simulate": "simulating",
 }
 GROUPS = frozenset({"tasks", "callbacks", "deliveries", "events", "config"})
 

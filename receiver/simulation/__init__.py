@@ -4,7 +4,7 @@ from receiver.simulation.faults import Knobs
 from receiver.simulation.invariants import Broken
 from receiver.simulation.receiving import OpenReceiver, open_real
 from receiver.simulation.report import Delays, Rival, SimulationReport
-from receiver.simulation.simulate import simulate
+from receiver.simulation.worlds import simulate_world
 
 __all__ = [
     "Broken",
@@ -14,5 +14,5 @@ __all__ = [
     "Rival",
     "SimulationReport",
     "open_real",
-    "simulate",
+    "simulate_world",
 ]

@@ -51,9 +51,7 @@ class SimulatedClient(ProviderClient):
 
     async def _create(self, call: Call) -> Said:
         fields = call.json or {}
-        life, fate = self._world.create(
-            fields["external_task_id"], fields["callback_url"], now=self._time.true_now
-        )
+        life, fate = self._world.create(fields["external_task_id"], fields["callback_url"], now=self._time.true_now)
         answered_after = life.fate.answered_after
         if fate is not CreateFate.ANSWERED:
             answered_after = millis(self._settings.timeout)

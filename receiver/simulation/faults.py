@@ -21,6 +21,7 @@ _RATES = (
     "early",
     "unanswered",
     "query_errors",
+    "final_only",
     "forged",
     "leaked",
 )
@@ -55,6 +56,7 @@ class Knobs:
     early: float = 0.0
     unanswered: float = 0.0
     query_errors: float = 0.0
+    final_only: float = 0.0
     forged: float = 0.0
     leaked: float = 0.0
     dark: timedelta = timedelta(0)
@@ -99,6 +101,9 @@ class CallbackFate:
     """How a callback fares: how long each copy of it is on its way. None arrive of one that is lost."""
 
     copies: tuple[int, ...]
+
+
+NO_CALLBACK = CallbackFate(copies=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +155,7 @@ def fate_of(knobs: Knobs, number: int) -> Fate:
         processing_after=min(_between(chances[5], _STARTED_WITHIN), final_after // 2),
         final_after=final_after,
         has_failed=chances[6] < knobs.failed,
-        processing=_callback_fate(knobs, number, "processing"),
+        processing=NO_CALLBACK if chances[11] < knobs.final_only else _callback_fate(knobs, number, "processing"),
         final=_callback_fate(knobs, number, "final"),
         forged_after=int(chances[8] * final_after * 2) if chances[7] < knobs.forged else None,
         leaked_after=int(chances[10] * final_after * 2) if chances[9] < knobs.leaked else None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from receiver.eventtype import EventType
 from receiver.ledger.base import StoredEvent
 from receiver.simulation.world import Life
-from receiver.task import FINAL_OF_STATE, SettledBy, Task
+from receiver.task import FINAL_OF_STATE, Task
 from submitter.providers.base import Trust
 from submitter.report import ReportedStatus
 
@@ -97,7 +97,7 @@ def _of_rest(task: Task) -> str | None:
 def _of_truth(life: Life, task: Task) -> str | None:
     """How it ended, and with which image. Only what was forged may be believed instead, and only by token."""
     if life.created_at is None:
-        return None if task.settled_by is SettledBy.DEADLINE else f"{task.state}, and the provider never had it"
+        return f"{task.state}, and the provider never had it"
     is_true = FINAL_OF_STATE.get(task.state) is life.final
     if is_true and life.final is ReportedStatus.SUCCEED:
         is_true = [life.image_url] == [image.url for image in task.images]

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from receiver.simulation.clock import VirtualClock
 from receiver.simulation.faults import Knobs
 from receiver.simulation.invariants import Broken
-from receiver.simulation.world import Life
+from receiver.simulation.world import BEGINNING, Life
 from receiver.task import SettledBy, Task
 
 
@@ -64,11 +64,11 @@ def figures(
     requests: int,
     clock: VirtualClock,
     times_killed: int,
-    virtual_seconds: float,
     loops: Sequence[float],
     broken: Sequence[Broken],
 ) -> SimulationReport:
     """Everything that can be counted. `loops` are the fixed intervals, in seconds, to compare with."""
+    known_after: list[float] = []  # the beginning of the world
     delays: dict[SettledBy, list[float]] = {SettledBy.CALLBACK: [], SettledBy.QUERY: []}
     for life in lives:
         task = tasks.get(life.external_task_id)
@@ -77,6 +77,7 @@ def figures(
         if task.is_settled and task.settled_at is not None and life.final_at is not None:
             known_at = clock.true_moment_of(task.settled_at, not_before=life.final_at)
             delays[task.settled_by].append((known_at - life.final_at) / 1000)
+            known_after.append((known_at - BEGINNING) / 1000)
     lasting = [life.fate.final_after / 1000 for life in lives if life.created_at is not None]
     return SimulationReport(
         knobs=knobs.settings,
@@ -89,7 +90,7 @@ def figures(
         delay_by_query=_delays(delays[SettledBy.QUERY]),
         rivals=[*(_fixed_loop(every, lasting) for every in loops), _oracle(lasting, delays[SettledBy.QUERY])],
         times_killed=times_killed,
-        virtual_seconds=virtual_seconds,
+        virtual_seconds=max(known_after, default=0.0),
         broken=broken,
     )
 
@@ -108,14 +109,14 @@ def _fixed_loop(every: float, lasting: Sequence[float]) -> Rival:
 
 def _oracle(lasting: Sequence[float], by_query: Sequence[float]) -> Rival:
     """Knows which callbacks are lost, and asks about each of those tasks once, when it is over."""
-    return Rival(
-        name="an oracle", queries_per_task=len(by_query) / max(1, len(lasting)), delay_p50=0.0, delay_p95=0.0
-    )
+    return Rival(name="an oracle", queries_per_task=len(by_query) / max(1, len(lasting)), delay_p50=0.0, delay_p95=0.0)
 
 
 def _delays(seconds: Sequence[float]) -> Delays:
     ranked = sorted(seconds)
-    return Delays(count=len(ranked), p50=_percentile(ranked, 50), p95=_percentile(ranked, 95), p99=_percentile(ranked, 99))
+    return Delays(
+        count=len(ranked), p50=_percentile(ranked, 50), p95=_percentile(ranked, 95), p99=_percentile(ranked, 99)
+    )
 
 
 def _percentile(ranked: Sequence[float], percent: int) -> float | None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from receiver.ledger.errors import LedgerError
 from receiver.simulation.client import SimulatedClient
@@ -27,18 +26,19 @@ from submitter.settings import ProviderSettings
 
 Act: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
-WINDOW = 250  # ms: what happens within it runs side by side, and shares commits as on a busy receiver
+BEAT = 250  # ms: turns are taken on it, so that what is due together is asked about together
+WINDOW = 1_000  # ms: what happens within it, up to the next turn, runs side by side and shares commits
+EXPECTED = 256  # submissions that are drawn ahead
 MOST_AT_ONCE = 1_024  # a quarter of what may wait for the ledger's writer
 REQUEST = OmniImageRequest(prompt="a simulated picture")
-FORGED_TOKEN = "A" * 24  # noqa: S105 - that it is none is the point
+FORGED_TOKEN = "A" * 24  # that it is none is the point
 
 
 class Unsettled(Exception):
     """The simulation came to no end: something is due for ever."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Thing:
+class _Thing(NamedTuple):
     """Something that happens. Of one moment, what was known of earlier happens first."""
 
     at: Moment
@@ -92,7 +92,7 @@ class Simulation:
         self.clock.set(BEGINNING)
         for step in clock_steps(self.knobs):
             self._at(BEGINNING + step.at, partial(self._step, step))
-        self._at(BEGINNING, partial(self._submit_next, 0))
+        self._at(BEGINNING, partial(self._expect, 0))
         await self._begin()
         while self._heap:
             if self._heap[0].at > self._horizon:
@@ -116,12 +116,8 @@ class Simulation:
         for duty in runtime.worker.duties:
             self._turn_at(self.clock.true_now, duty)
 
-    def _connect(
-        self, name: str, settings: ProviderSettings, *, clock: Callable[[], Moment]
-    ) -> ProviderClient:
-        return SimulatedClient(
-            name, settings, clock=clock, world=self.world, time=self.clock, on_created=self._created
-        )
+    def _connect(self, name: str, settings: ProviderSettings, *, clock: Callable[[], Moment]) -> ProviderClient:
+        return SimulatedClient(name, settings, clock=clock, world=self.world, time=self.clock, on_created=self._created)
 
     def _at(self, moment: Moment, act: Act) -> None:
         self._world_things += 1
@@ -133,9 +129,11 @@ class Simulation:
         return thing
 
     def _next_window(self) -> list[_Thing]:
-        until = self._heap[0].at + WINDOW
-        things = []
-        while self._heap and self._heap[0].at < until and len(things) < MOST_AT_ONCE:
+        things = [self._pop()]
+        if things[0].is_turn:
+            return things
+        until = things[0].at + WINDOW
+        while self._heap and self._heap[0].at < until and not self._heap[0].is_turn and len(things) < MOST_AT_ONCE:
             things.append(self._pop())
         return things
 
@@ -152,13 +150,14 @@ class Simulation:
     async def _step(self, step: Step) -> None:
         self.clock.step(step.offset)
 
-    async def _submit_next(self, number: int) -> None:
-        """An app wants an image; the one after it is known to come."""
-        life = self.world.wanted(number)
-        if number + 1 < self.knobs.tasks:
-            following = self.world.wanted(number + 1)
-            self._at(BEGINNING + following.fate.arrives_at, partial(self._submit_next, number + 1))
-        await self._submit(life)
+    async def _expect(self, first: int) -> None:
+        """The apps' wishes, so many at a time: a heap of all of them would be slow."""
+        following = min(first + EXPECTED, self.knobs.tasks)
+        for number in range(first, following):
+            life = self.world.wanted(number)
+            self._at(BEGINNING + life.fate.arrives_at, partial(self._submit, life))
+        if following < self.knobs.tasks:
+            self._at(BEGINNING + life.fate.arrives_at, partial(self._expect, following))
 
     async def _submit(self, life: Life) -> None:
         """An app submits, and does so again under the same id until it hears that it was written down."""
@@ -223,7 +222,7 @@ class Simulation:
 
     def _turn_at(self, moment: Moment, duty: Duty) -> None:
         """The duty's next turn, if it has none before: on the beat, so that what is due together is asked together."""
-        beat = -(-moment // WINDOW) * WINDOW
+        beat = -(-moment // BEAT) * BEAT
         if beat < self._turns.get(duty, beat + 1):
             self._turns[duty] = beat
             heapq.heappush(self._heap, _Thing(beat, next(self._numbers), partial(self._turn, duty, beat), is_turn=True))
@@ -240,12 +239,19 @@ class Simulation:
         except Exception as error:  # noqa: BLE001 - as the worker's lane: it is noted, and work goes on
             self.stumbles.append(f"{type(duty).__name__}: {type(error).__name__}: {error}")
             pause = AFTER_TROUBLE
+        next_look = self.clock.true_now + max(1, int(pause * 1000))
         if pause < LONGEST_SLEEP or self._world_things:
-            self._turn_at(self.clock.true_now + max(1, int(pause * 1000)), duty)
+            self._turn_at(next_look, duty)
             return
-        due = await duty.next_due_at()  # nothing comes from outside any more: the nights between are passed over
+        due = await self._next_due()  # nothing comes from outside any more: the nights between are passed over
         if due is not None:
-            self._turn_at(self.clock.true_now + max(1, due - self.clock()), duty)
+            self._turn_at(max(next_look, due), duty)
+
+    async def _next_due(self) -> Moment | None:
+        """When anything is due, by the world's clock: what one duty does may leave something to another."""
+        dues = [await duty.next_due_at() for duty in self.receiver.runtime.worker.duties]
+        known = [due for due in dues if due is not None]
+        return min(known) - self.clock() + self.clock.true_now if known else None
 
     def _wake(self) -> None:
         if self._receiver is None:

@@ -128,7 +128,9 @@ class World:
     def answer_page(self, page: int, page_size: int, *, now: Moment) -> Said | None:
         """A page of the account's tasks, newest first."""
         first = (page - 1) * page_size
-        return self._answer(list(islice(reversed(self._newest.values()), first, first + page_size)), is_many=True, now=now)
+        return self._answer(
+            list(islice(reversed(self._newest.values()), first, first + page_size)), is_many=True, now=now
+        )
 
     def _answer(self, lives: Sequence[Life], *, is_many: bool, now: Moment) -> Said | None:
         self.requests += 1
@@ -142,7 +144,9 @@ class World:
         for life in known:
             life.told += 1
         if is_many:
-            return Said(200, _envelope(b"[" + b",".join(task_object(each, each.status_at(now), now) for each in known) + b"]"))
+            return Said(
+                200, _envelope(b"[" + b",".join(task_object(each, each.status_at(now), now) for each in known) + b"]")
+            )
         if not known:
             return Said(400, b'{"code":1201,"message":"Task not found by id","request_id":"r"}')
         return Said(200, _envelope(task_object(known[0], known[0].status_at(now), now)))

@@ -1,4 +1,4 @@
-"""simulate(): run a world to its end, look at everything that is left, and say what it came to."""
+"""simulate_world(): run a world to its end, look at everything that is left, and say what it came to."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from receiver.simulation.invariants import (
 from receiver.simulation.receiving import OpenReceiver, open_real
 from receiver.simulation.report import SimulationReport, figures
 from receiver.simulation.run import Simulation, Unsettled
-from receiver.simulation.world import BEGINNING
 from receiver.task import Task
 
 PAGE = 500
 LOOPS = (20.0, 25.0, 30.0)
 
 
-async def simulate(
+async def simulate_world(
     knobs: Knobs,
     folder: Path,
     *,
@@ -46,7 +45,6 @@ async def simulate(
         except Unsettled as endless:
             broken.append(Broken(invariant="ends", task="", detail=str(endless)))
         broken += [Broken(invariant="no_stumble", task="", detail=each) for each in simulation.stumbles]
-        virtual_seconds = (simulation.clock.true_now - BEGINNING) / 1000
         tasks = await _tasks(simulation.receiver.runtime.ledger)
         broken += await _broken(simulation, tasks)
         return figures(
@@ -56,7 +54,6 @@ async def simulate(
             requests=simulation.world.requests,
             clock=simulation.clock,
             times_killed=simulation.times_killed,
-            virtual_seconds=virtual_seconds,
             loops=loops,
             broken=broken,
         )

@@ -1,0 +1,147 @@
+"""simulate: what would happen, and would everything hold?"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from receiver.cli.options import JsonOption
+from receiver.cli.output import MISUSED, CommandError, out, print_json
+from receiver.logs import configure_logs
+from receiver.simulation import Knobs, SimulationReport, simulate_world
+from submitter.settings import parse_duration
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a disk that nobody waits for, where there is one
+GARBAGE_AT = 50_000  # objects: what a simulation allocates is needed to its end, and looked through in vain
+SHOWN = 20  # broken invariants
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        duration = parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    assert isinstance(duration, timedelta)  # noqa: S101 - what parse_duration makes of text
+    return duration
+
+
+def _share(meaning: str) -> typer.models.OptionInfo:
+    return typer.Option(help=f"The share of {meaning}, 0 to 1.", min=0, max=1)
+
+
+def _length(meaning: str) -> typer.models.OptionInfo:
+    return typer.Option(help=meaning, parser=_duration, metavar="DURATION")
+
+
+def simulate(
+    tasks: Annotated[int, typer.Option(help="How many tasks.", min=1)] = 1_000,
+    seed: Annotated[int, typer.Option(help="The same seed and options give the same world.")] = 1,
+    in_flight: Annotated[int, typer.Option(help="About how many are in work at a time.", min=1)] = 500,
+    mean: Annotated[timedelta, _length("How long a task takes in the mean.")] = timedelta(seconds=32),
+    sigma: Annotated[float, typer.Option(help="How far the logarithms of the durations spread.", min=0, max=3)] = 0.3,
+    failed: Annotated[float, _share("tasks that fail")] = 0.02,
+    lost: Annotated[float, _share("callbacks that are lost")] = 0.0,
+    duplicate: Annotated[float, _share("callbacks that come twice")] = 0.0,
+    reorder: Annotated[float, _share("callbacks that come late, and are overtaken")] = 0.0,
+    early: Annotated[float, _share("tasks whose first callback comes before the create is answered")] = 0.0,
+    final_only: Annotated[float, _share("tasks whose final callback is the only one")] = 0.0,
+    unanswered: Annotated[float, _share("creates without an answer; half of them are lost")] = 0.0,
+    query_errors: Annotated[float, _share("questions that are answered by an error")] = 0.0,
+    forged: Annotated[float, _share("tasks about which somebody lies without their token")] = 0.0,
+    leaked: Annotated[float, _share("tasks about which somebody lies with it")] = 0.0,
+    dark: Annotated[timedelta, _length("For how long, once in the middle, no callback arrives.")] = timedelta(0),
+    crash: Annotated[int, typer.Option(help="How often the receiver is killed.", min=0)] = 0,
+    clock_step: Annotated[int, typer.Option(help="How often its clock is set, by minutes.", min=0)] = 0,
+    slots: Annotated[int, typer.Option(help="Images in flight at once; 0 is no limit.", min=0)] = 0,
+    first_after: Annotated[str, typer.Option(help="polling.first_after")] = "90s",
+    interval: Annotated[str, typer.Option(help="polling.interval")] = "25s",
+    budget: Annotated[int, typer.Option(help="polling.budget_per_minute", min=1)] = 6_000,
+    loop: Annotated[
+        list[timedelta] | None,
+        typer.Option(help="A fixed interval to compare with; may be repeated (20s, 25s, 30s).", parser=_duration),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The real receiver against a simulated provider, in virtual time: what is asked, what is late, and what breaks."""
+    try:
+        knobs = Knobs(
+            tasks=tasks,
+            seed=seed,
+            in_flight=in_flight,
+            mean=mean,
+            sigma=sigma,
+            failed=failed,
+            lost=lost,
+            duplicate=duplicate,
+            reorder=reorder,
+            early=early,
+            final_only=final_only,
+            unanswered=unanswered,
+            query_errors=query_errors,
+            forged=forged,
+            leaked=leaked,
+            dark=dark,
+            crashes=crash,
+            clock_steps=clock_step,
+        )
+    except ValueError as error:
+        raise CommandError(str(error), code=MISUSED) from None
+    polling = {"first_after": first_after, "interval": interval, "budget_per_minute": budget}
+    loops = [each.total_seconds() for each in loop or ()] or [20.0, 25.0, 30.0]
+    began = time.perf_counter()
+    report = _simulated(knobs, polling=polling, slots=slots or None, loops=loops)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        _print(report, seconds=time.perf_counter() - began)
+    if report.broken:
+        raise CommandError(f"{len(report.broken)} invariants broke; the same options and --seed {seed} repeat it")
+
+
+def _simulated(
+    knobs: Knobs, *, polling: dict[str, object], slots: int | None, loops: Sequence[float]
+) -> SimulationReport:
+    configure_logs(format="console", level="critical")  # what goes wrong is what is asked for
+    gc.freeze()
+    gc.set_threshold(GARBAGE_AT, 10, 10)
+    with tempfile.TemporaryDirectory(prefix="hookledger-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        return asyncio.run(simulate_world(knobs, Path(folder), polling=polling, slots=slots, loops=loops))
+
+
+def _print(report: SimulationReport, *, seconds: float) -> None:
+    states = ", ".join(f"{count} {state}" for state, count in sorted(report.states.items()))
+    settlers = ", ".join(f"{count} by {by}" for by, count in sorted(report.settled_by.items()))
+    out.print(f"{report.tasks} tasks: {states} ({settlers})")
+    out.print(f"{report.virtual_seconds:.0f} simulated seconds in {seconds:.1f}; killed {report.times_killed} times\n")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("who asks", "queries a task", "final known after s: p50", "p95", "p99"):
+        table.add_column(heading, justify="left" if heading == "who asks" else "right")
+    by_callback, by_query = report.delay_by_callback, report.delay_by_query
+    table.add_row(
+        f"hookledger: {by_query.count} by query",
+        f"{report.queries_per_task:.4f}",
+        *map(_shown, (by_query.p50, by_query.p95, by_query.p99)),
+    )
+    table.add_row(
+        f"  and {by_callback.count} by callback", "", *map(_shown, (by_callback.p50, by_callback.p95, by_callback.p99))
+    )
+    for rival in report.rivals:
+        table.add_row(rival.name, f"{rival.queries_per_task:.4f}", _shown(rival.delay_p50), _shown(rival.delay_p95), "")
+    out.print(table)
+    for each in report.broken[:SHOWN]:
+        out.print(f"broken: {each.invariant} {each.task} {each.detail}", style="red", markup=False)
+    if not report.broken:
+        out.print("\nEvery task is settled once, as it was in truth, and nothing was sent twice.")
+
+
+def _shown(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.2f}"
