@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -34,11 +34,11 @@ def _duration(text: str) -> timedelta:
     return duration
 
 
-def _share(meaning: str) -> typer.models.OptionInfo:
+def _share(meaning: str) -> Any:
     return typer.Option(help=f"The share of {meaning}, 0 to 1.", min=0, max=1)
 
 
-def _length(meaning: str) -> typer.models.OptionInfo:
+def _length(meaning: str) -> Any:
     return typer.Option(help=meaning, parser=_duration, metavar="DURATION")
 
 

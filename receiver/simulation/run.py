@@ -153,11 +153,11 @@ class Simulation:
     async def _expect(self, first: int) -> None:
         """The apps' wishes, so many at a time: a heap of all of them would be slow."""
         following = min(first + EXPECTED, self.knobs.tasks)
-        for number in range(first, following):
-            life = self.world.wanted(number)
+        expected = [self.world.wanted(number) for number in range(first, following)]
+        for life in expected:
             self._at(BEGINNING + life.fate.arrives_at, partial(self._submit, life))
         if following < self.knobs.tasks:
-            self._at(BEGINNING + life.fate.arrives_at, partial(self._expect, following))
+            self._at(BEGINNING + expected[-1].fate.arrives_at, partial(self._expect, following))
 
     async def _submit(self, life: Life) -> None:
         """An app submits, and does so again under the same id until it hears that it was written down."""
