@@ -147,15 +147,17 @@ def fate_of(knobs: Knobs, number: int) -> Fate:
     mean = millis(knobs.mean)
     log_mean = math.log(mean) - knobs.sigma**2 / 2
     final_after = max(500, int(math.exp(log_mean + knobs.sigma * _NORMAL.inv_cdf(_within(chances[1])))))
+    is_early = chances[3] < knobs.early
+    is_final_only = chances[11] < knobs.final_only and not is_early
     return Fate(
         arrives_at=int(spacing * (number + chances[0])),
         create=_create_fate(chances[2], knobs.unanswered),
-        is_early=chances[3] < knobs.early,
+        is_early=is_early,
         answered_after=_between(chances[4], _ANSWERED_WITHIN),
         processing_after=min(_between(chances[5], _STARTED_WITHIN), final_after // 2),
         final_after=final_after,
         has_failed=chances[6] < knobs.failed,
-        processing=NO_CALLBACK if chances[11] < knobs.final_only else _callback_fate(knobs, number, "processing"),
+        processing=NO_CALLBACK if is_final_only else _callback_fate(knobs, number, "processing"),
         final=_callback_fate(knobs, number, "final"),
         forged_after=int(chances[8] * final_after * 2) if chances[7] < knobs.forged else None,
         leaked_after=int(chances[10] * final_after * 2) if chances[9] < knobs.leaked else None,

@@ -27,7 +27,7 @@ from submitter.settings import ProviderSettings
 Act: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 BEAT = 250  # ms: turns are taken on it, so that what is due together is asked about together
-WINDOW = 1_000  # ms: what happens within it, up to the next turn, runs side by side and shares commits
+WINDOW = 2_000  # ms: what happens within it, up to the next turn, runs side by side and shares commits
 EXPECTED = 256  # submissions that are drawn ahead
 MOST_AT_ONCE = 1_024  # a quarter of what may wait for the ledger's writer
 REQUEST = OmniImageRequest(prompt="a simulated picture")
@@ -240,6 +240,8 @@ class Simulation:
             self.stumbles.append(f"{type(duty).__name__}: {type(error).__name__}: {error}")
             pause = AFTER_TROUBLE
         next_look = self.clock.true_now + max(1, int(pause * 1000))
+        if pause >= LONGEST_SLEEP:
+            next_look -= next_look % int(LONGEST_SLEEP * 1000)  # all idle looks at once: fewer windows, fuller ones
         if pause < LONGEST_SLEEP or self._world_things:
             self._turn_at(next_look, duty)
             return
