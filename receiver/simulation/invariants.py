@@ -44,6 +44,7 @@ def broken_by_tasks(lives: Sequence[Life], tasks: Mapping[str, Task], *, was_kil
             ("at_rest", _of_rest(task)),
             ("true", _of_truth(life, task)),
             ("sent_once", _of_sending(life)),
+            ("strangers_refused", _of_strangers(life)),
             ("questions_counted", _of_questions(life, task, was_killed=was_killed)),
             ("reports_counted", _of_reports(life, task, was_killed=was_killed)),
         ):
@@ -112,11 +113,15 @@ def _may_be_fooled(life: Life, task: Task) -> bool:
     Three questions are asked about a doubt: where all fail, what was heard first stands.
     """
     is_contradicted = life.true_finals_acknowledged > 0 and life.failed_queries < 3
-    return life.forgeries_acknowledged > 0 and task.trust is not Trust.QUERIED and not is_contradicted
+    return life.forgeries > 0 and task.trust is not Trust.QUERIED and not is_contradicted
 
 
 def _of_sending(life: Life) -> str | None:
     return f"sent again {life.created_twice} times although it was there" if life.created_twice else None
+
+
+def _of_strangers(life: Life) -> str | None:
+    return "a callback without its token was acknowledged" if life.strangers_acknowledged else None
 
 
 def _of_questions(life: Life, task: Task, *, was_killed: bool) -> str | None:

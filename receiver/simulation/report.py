@@ -72,7 +72,7 @@ def figures(
     delays: dict[SettledBy, list[float]] = {SettledBy.CALLBACK: [], SettledBy.QUERY: []}
     for life in lives:
         task = tasks.get(life.external_task_id)
-        if task is None or task.settled_by not in delays or life.forgeries_acknowledged:
+        if task is None or task.settled_by not in delays or life.forgeries:
             continue  # what was forged may be believed before it is over
         if task.is_settled and task.settled_at is not None and life.final_at is not None:
             known_at = clock.true_moment_of(task.settled_at, not_before=life.final_at)

@@ -204,11 +204,14 @@ class Simulation:
 
     async def _forge(self, life: Life, *, is_token_known: bool) -> None:
         """Somebody claims the opposite of the truth, with the task's own URL or with a guess at it."""
-        url = life.callback_url if is_token_known else life.callback_url.rpartition("/")[0] + "/" + FORGED_TOKEN
-        if await self._knock(life, url, forged_object(life)):
+        if not is_token_known:
+            guessed = f"{life.callback_url.rpartition('/')[0]}/{FORGED_TOKEN}"
+            life.strangers_acknowledged += await self._knock(life, guessed, forged_object(life))
+            return
+        life.forgeries += 1
+        if await self._knock(life, life.callback_url, forged_object(life)):
             life.acknowledged += 1
-            life.forgeries_acknowledged += 1
-        elif is_token_known:
+        else:
             life.unacknowledged += 1
 
     async def _knock(self, life: Life, url: str, body: bytes) -> bool:

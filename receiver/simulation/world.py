@@ -35,7 +35,8 @@ class Life:
     acknowledged: int = 0
     unacknowledged: int = 0  # what nobody was there for, or no longer when it was written
     true_finals_acknowledged: int = 0
-    forgeries_acknowledged: int = 0
+    strangers_acknowledged: int = 0  # who knew no token
+    forgeries: int = 0  # under its own token: kept, perhaps, although a kill came before they were acknowledged
 
     @property
     def provider_task_id(self) -> str:
