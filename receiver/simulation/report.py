@@ -68,16 +68,7 @@ def figures(
     broken: Sequence[Broken],
 ) -> SimulationReport:
     """Everything that can be counted. `loops` are the fixed intervals, in seconds, to compare with."""
-    known_after: list[float] = []  # the beginning of the world
-    delays: dict[SettledBy, list[float]] = {SettledBy.CALLBACK: [], SettledBy.QUERY: []}
-    for life in lives:
-        task = tasks.get(life.external_task_id)
-        if task is None or task.settled_by not in delays or life.forgeries:
-            continue  # what was forged may be believed before it is over
-        if task.is_settled and task.settled_at is not None and life.final_at is not None:
-            known_at = clock.true_moment_of(task.settled_at, not_before=life.final_at)
-            delays[task.settled_by].append((known_at - life.final_at) / 1000)
-            known_after.append((known_at - BEGINNING) / 1000)
+    known = _known_after(lives, tasks, clock)
     lasting = [life.fate.final_after / 1000 for life in lives if life.created_at is not None]
     return SimulationReport(
         knobs=knobs.settings,
@@ -86,13 +77,29 @@ def figures(
         settled_by=dict(Counter(str(task.settled_by) for task in tasks.values())),
         requests=requests,
         queries_per_task=requests / len(lives),
-        delay_by_callback=_delays(delays[SettledBy.CALLBACK]),
-        delay_by_query=_delays(delays[SettledBy.QUERY]),
-        rivals=[*(_fixed_loop(every, lasting) for every in loops), _oracle(lasting, delays[SettledBy.QUERY])],
+        delay_by_callback=_delays(known[SettledBy.CALLBACK]),
+        delay_by_query=_delays(known[SettledBy.QUERY]),
+        rivals=[*(_fixed_loop(every, lasting) for every in loops), _oracle(lives)],
         times_killed=times_killed,
-        virtual_seconds=max(known_after, default=0.0),
+        virtual_seconds=(max((task.settled_at or BEGINNING for task in tasks.values()), default=BEGINNING) - BEGINNING)
+        / 1000,
         broken=broken,
     )
+
+
+def _known_after(
+    lives: Sequence[Life], tasks: Mapping[str, Task], clock: VirtualClock
+) -> Mapping[SettledBy, Sequence[float]]:
+    """How many seconds after the provider had them finals were known, by what brought them."""
+    known: dict[SettledBy, list[float]] = {SettledBy.CALLBACK: [], SettledBy.QUERY: []}
+    for life in lives:
+        task = tasks.get(life.external_task_id)
+        if task is None or task.settled_by not in known or life.forgeries:
+            continue  # what was forged may be believed before it is over
+        if task.is_settled and task.settled_at is not None and life.final_at is not None:
+            known_at = clock.true_moment_of(task.settled_at, not_before=life.final_at)
+            known[task.settled_by].append((known_at - life.final_at) / 1000)
+    return known
 
 
 def _fixed_loop(every: float, lasting: Sequence[float]) -> Rival:
@@ -107,9 +114,10 @@ def _fixed_loop(every: float, lasting: Sequence[float]) -> Rival:
     )
 
 
-def _oracle(lasting: Sequence[float], by_query: Sequence[float]) -> Rival:
-    """Knows which callbacks are lost, and asks about each of those tasks once, when it is over."""
-    return Rival(name="an oracle", queries_per_task=len(by_query) / max(1, len(lasting)), delay_p50=0.0, delay_p95=0.0)
+def _oracle(lives: Sequence[Life]) -> Rival:
+    """Knows whose final callback is lost, and asks about each of those tasks once, when it is over."""
+    lost = sum(life.true_finals_acknowledged == 0 for life in lives)
+    return Rival(name="an oracle", queries_per_task=lost / len(lives), delay_p50=0.0, delay_p95=0.0)
 
 
 def _delays(seconds: Sequence[float]) -> Delays:

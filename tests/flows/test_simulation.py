@@ -45,8 +45,9 @@ def _silent() -> Iterator[None]:
 
 
 def simulated(knobs: Knobs, *, slots: int | None = None, receiver: OpenReceiver = open_real) -> SimulationReport:
+    polling = {"give_up_after": "2h"}  # what a wrong receiver never settles is soon over
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        return asyncio.run(simulate_world(knobs, Path(folder), slots=slots, open_receiver=receiver))
+        return asyncio.run(simulate_world(knobs, Path(folder), polling=polling, slots=slots, open_receiver=receiver))
 
 
 def rates(*, at_most: float = ALL) -> st.SearchStrategy[float]:
