@@ -26,7 +26,7 @@ from submitter.journal import Submission, TaskKey
 from submitter.moments import Moment, millis
 from submitter.providers.base import Provider, Trust
 from submitter.report import StatusReport
-from submitter.request import read_request, request_digest, slots_held
+from submitter.request import ImageRequest, read_request, references_in, request_digest, slots_held
 
 log = structlog.get_logger("journal")
 
@@ -99,7 +99,7 @@ class LedgerJournal:
         account = self._accounts[submission.provider]
         slots = slots_held(submission.request)
         _require_slots(account, slots)
-        fields, pictures = await asyncio.to_thread(lambda: take_out(submission.request.wire_fields()))
+        fields, pictures = await _taken_out(submission.request)
         now = self._clock()
         opened = await self._ledger.open_task(
             Opening(
@@ -251,6 +251,13 @@ def _told(reason: str) -> str:
 def _as_asked(fields: dict[str, Any], client: Client) -> dict[str, Any]:
     """What makes a repetition the same request: where its client wants to be called back, too."""
     return fields if client.callback_url is None else {**fields, "callback_url": client.callback_url}
+
+
+async def _taken_out(request: ImageRequest) -> tuple[dict[str, Any], dict[str, str]]:
+    """The request's fields, and apart from them its pictures: in a thread, for ten of 10 MB take a second."""
+    if not references_in(request):
+        return take_out(request.wire_fields())
+    return await asyncio.to_thread(lambda: take_out(request.wire_fields()))
 
 
 def _require_slots(account: Account, slots: int) -> None:

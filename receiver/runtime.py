@@ -39,7 +39,7 @@ from receiver.task import Decision, Rules
 from receiver.waiting import Waiting
 from receiver.watch import LedgerWatch
 from receiver.worker import Worker
-from submitter.client import trusted_roots
+from submitter.client import Connect, ProviderClient, trusted_roots
 from submitter.inflight import InFlight
 from submitter.journal import Submission
 from submitter.moments import Moment
@@ -71,6 +71,7 @@ class Runtime:
         keys: Sequence[StoredKey],
         destinations: Sequence[OpenDestination],
         clock: Callable[[], Moment],
+        connect: Connect = ProviderClient,
     ) -> None:
         self.config = config
         self.source = source  # the ledger's own name, as CloudEvents have it
@@ -113,7 +114,9 @@ class Runtime:
             on_work=self.wake_worker,
         )
         self.replay = Replay(ledger, self.ingest, accounts_of(config.providers), clock=clock)
-        self.submitter = Submitter(config.providers, journal=self.journal, watch=self.watch, clock=clock)
+        self.submitter = Submitter(
+            config.providers, journal=self.journal, watch=self.watch, clock=clock, connect=connect
+        )
         self.pollers = {
             name: Poller(
                 ledger,
@@ -148,11 +151,16 @@ class Runtime:
 
     @classmethod
     async def open(
-        cls, config: Config, *, clock: Callable[[], Moment] = system_clock, address: str | None = None
+        cls,
+        config: Config,
+        *,
+        clock: Callable[[], Moment] = system_clock,
+        address: str | None = None,
+        connect: Connect = ProviderClient,
     ) -> Runtime:
         """Lock and open the ledger and build the rest. `address` is where this process will answer, if it will.
 
-        Raises ConfigError, LedgerLocked and LedgerUnusable.
+        `connect` makes the clients of the accounts. Raises ConfigError, LedgerLocked and LedgerUnusable.
         """
         ledger = await SqliteLedger.open(
             sqlite_path(config), now=clock(), address=address, lock_wait=config.ledger.lock_wait
@@ -170,6 +178,7 @@ class Runtime:
                 keys=await ledger.keys(),
                 destinations=destinations,
                 clock=clock,
+                connect=connect,
             )
         except BaseException:
             await ledger.aclose()

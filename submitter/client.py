@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
@@ -147,6 +147,13 @@ class ProviderClient(Closing):
         except SubmitterError:
             return False
         return False
+
+
+class Connect(Protocol):
+    """What makes the client of an account."""
+
+    def __call__(self, name: str, settings: ProviderSettings, *, clock: Callable[[], Moment]) -> ProviderClient:
+        """The client; nothing is sent yet."""
 
 
 def _encoded(fields: Mapping[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from submitter import watching
-from submitter.client import Answer, ProviderClient
+from submitter.client import Answer, Connect, ProviderClient
 from submitter.closing import Closing
 from submitter.errors import (
     Deferred,
@@ -60,8 +60,10 @@ class Submitter(Closing):
         journal: Journal,
         watch: Watch | None = None,
         clock: Callable[[], Moment] = system_clock,
+        connect: Connect = ProviderClient,
     ) -> None:
-        self.clients = {name: ProviderClient(name, account, clock=clock) for name, account in accounts.items()}
+        """`connect` makes the client of an account: a simulation's leads to no provider."""
+        self.clients = {name: connect(name, account, clock=clock) for name, account in accounts.items()}
         self._journal = journal
         self._watch = watch
         self._clock = clock

@@ -31,6 +31,7 @@ COMMANDS = {
     "config": "configuring",
     "migrate": "configuring",
     "sandbox": "playing",
+    "simulate": "simulating",
 }
 GROUPS = frozenset({"tasks", "callbacks", "deliveries", "events", "keys", "config"})
 

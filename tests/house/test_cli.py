@@ -68,6 +68,7 @@ COMMANDS = [
     "config check",
     "migrate",
     "sandbox",
+    "simulate",
 ]
 GO_ON_OR_DRAW = {"demo", "serve", "sandbox"}  # they play or serve; what they answer is not data
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-7]m")

@@ -131,6 +131,16 @@ class SqliteLedger:
             await self._connection.close()
             self._lock.release()
 
+    async def drop(self) -> None:
+        """Let go as a process that is killed does: nothing is committed any more, and nobody is told of anything.
+
+        For simulations and tests of what such an end leaves behind.
+        """
+        await self._writer.drop()
+        await self._reader.aclose()
+        await self._connection.close()
+        self._lock.release()
+
     @property
     def trouble(self) -> str | None:
         """What ails the store, until a commit succeeds again."""

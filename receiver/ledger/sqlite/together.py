@@ -100,7 +100,7 @@ def _round(
 ) -> Round:
     soon = _due_soon(raw, provider, now=now, within=sharing.patience)
     may_share = sharing.has_list and len(due) + soon > 1
-    ranks = _ranks(raw, provider) if may_share else {}
+    ranks = _ranks(raw, provider, [row["key"] for row in due]) if may_share else {}
     candidates = [
         Due(
             key=row["key"],
@@ -141,16 +141,18 @@ def _due_soon(raw: sqlite3.Connection, provider: str, *, now: Moment, within: ti
     return int(found.fetchone()[0])
 
 
-def _ranks(raw: sqlite3.Connection, provider: str) -> Mapping[int, int]:
+def _ranks(raw: sqlite3.Connection, provider: str, keys: Sequence[int]) -> Mapping[int, int]:
     """How many of ours were submitted at the same endpoint after each task, as far down as a list is read."""
     found = raw.execute(
         """
-        select key, row_number() over (partition by endpoint order by key desc) - 1 from (
-            select key, endpoint from tasks
-             where provider = ? and sent_at is not null order by key desc limit ?
-        )
+        select key, place from (
+            select key, row_number() over (partition by endpoint order by key desc) - 1 as place from (
+                select key, endpoint from tasks
+                 where provider = ? and key >= ? and sent_at is not null order by key desc limit ?
+            )
+        ) where key in (select value from json_each(?))
         """,
-        (provider, MOST_PAGES * MOST_LISTED),
+        (provider, min(keys), MOST_PAGES * MOST_LISTED, json.dumps(keys)),
     )
     return dict(found.fetchall())
 
