@@ -170,6 +170,8 @@ def _print(report: SimulationReport, *, seconds: float) -> None:
     for rival in report.rivals:
         table.add_row(rival.name, f"{rival.queries_per_task:.4f}", _shown(rival.delay_p50), _shown(rival.delay_p95), "")
     out.print(table)
+    if report.dark_noticed_after is not None:
+        out.print(f"\nThe path was called dark {report.dark_noticed_after:.0f} s after it went dark.")
     for each in report.broken[:SHOWN]:
         out.print(f"broken: {each.invariant} {each.task} {each.detail}", style="red", markup=False)
     if not report.broken:

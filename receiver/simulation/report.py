@@ -47,6 +47,7 @@ class SimulationReport:
     delay_by_callback: Delays
     delay_by_query: Delays
     rivals: Sequence[Rival]
+    dark_noticed_after: float | None  # seconds from the beginning of the dark spell; None where it was not, or was none
     times_killed: int
     virtual_seconds: float
     broken: Sequence[Broken]
@@ -64,6 +65,7 @@ def figures(
     requests: int,
     clock: VirtualClock,
     times_killed: int,
+    dark_noticed_after: float | None,
     loops: Sequence[float],
     broken: Sequence[Broken],
 ) -> SimulationReport:
@@ -83,6 +85,7 @@ def figures(
         delay_by_callback=_delays(known[SettledBy.CALLBACK]),
         delay_by_query=_delays(known[SettledBy.QUERY]),
         rivals=[*(_fixed_loop(every, lasting) for every in loops), _oracle(lives)],
+        dark_noticed_after=dark_noticed_after,
         times_killed=times_killed,
         virtual_seconds=(max((task.settled_at or BEGINNING for task in tasks.values()), default=BEGINNING) - BEGINNING)
         / 1000,

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from receiver.eventtype import EventType
 from receiver.ledger.base import Ledger, Query, StoredEvent
-from receiver.simulation.faults import Knobs
+from receiver.simulation.faults import Knobs, dark_spell
 from receiver.simulation.invariants import (
     Broken,
     Told,
@@ -18,6 +19,7 @@ from receiver.simulation.invariants import (
 from receiver.simulation.receiving import OpenReceiver, open_real
 from receiver.simulation.report import SimulationReport, figures
 from receiver.simulation.run import Simulation, Unsettled
+from receiver.simulation.world import BEGINNING
 from receiver.task import Task
 
 PAGE = 500
@@ -56,6 +58,7 @@ async def simulate_world(
             requests=simulation.world.requests_about(measured),
             clock=simulation.clock,
             times_killed=simulation.times_killed,
+            dark_noticed_after=await _noticed_after(simulation),
             loops=loops,
             broken=broken,
         )
@@ -71,6 +74,17 @@ async def _broken(simulation: Simulation, tasks: dict[str, Task]) -> list[Broken
         *broken_by_events(events, told),
         *broken_by_telling(tasks, told),
     ]
+
+
+async def _noticed_after(simulation: Simulation) -> float | None:
+    """When the path was first called dark, in seconds since the spell began."""
+    since, until = dark_spell(simulation.knobs)
+    began = BEGINNING + since
+    async for event in _events(simulation.receiver.runtime.ledger):
+        if event.type == EventType.PATH_DARK:
+            noticed = simulation.clock.true_moment_of(event.time, not_before=began)
+            return (noticed - began) / 1000 if until > since else None
+    return None
 
 
 async def _tasks(ledger: Ledger) -> dict[str, Task]:

@@ -152,6 +152,17 @@ def test_a_dark_spell_costs_time_and_no_task() -> None:
     assert 10 < report.settled_by["query"] < 100
 
 
+@pytest.mark.parametrize("in_flight", [1, 5])
+def test_ten_dark_minutes_are_noticed_within_the_time_of_ten_tasks(in_flight: int) -> None:
+    knobs = Knobs(tasks=80 * in_flight, in_flight=in_flight, dark=timedelta(minutes=10))
+
+    report = simulated(knobs)
+
+    assert report.dark_noticed_after is not None
+    assert report.dark_noticed_after <= 10 * knobs.mean.total_seconds() / in_flight
+    assert [] == report.broken
+
+
 def test_every_kill_is_one_that_the_receiver_comes_back_from() -> None:
     report = simulated(Knobs(tasks=40, in_flight=5, crashes=12))
 

@@ -24,6 +24,7 @@ WHOLE = SimulationReport(
     delay_by_callback=NONE,
     delay_by_query=NONE,
     rivals=(),
+    dark_noticed_after=None,
     times_killed=0,
     virtual_seconds=40.0,
     broken=(),
