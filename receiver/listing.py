@@ -12,8 +12,8 @@ from receiver.schedule import Backoff
 from submitter.moments import Moment, millis
 from submitter.providers.base import MOST_IN_BATCH, MOST_LISTED
 
-# Learned questions come some 14 s after the end at the 95th percentile, those of a fixed loop of 20 s after 19: with 10 s
-# one seed in five was later than the loop, and with 6 none (docs/simulation.md).
+# Learned questions come some 14 s after the end at the 95th percentile, those of a fixed loop of 20 s after 19: with
+# 10 s one seed in five was later than the loop, and with 6 none (docs/simulation.md).
 LONGEST_PATIENCE = timedelta(seconds=6)
 LEAST_TO_SHARE = 2  # tasks: a page or a batch that spoke of one has saved nothing
 COMPANY = 4  # tasks due within the patience: fewer do not wait for each other
