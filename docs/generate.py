@@ -18,7 +18,7 @@ from receiver.metrics import FAMILIES
 from receiver.problems import CODES
 from receiver.task import AT_REST, SETTLED, Doubt, TaskState
 from sandbox import FaultPlan
-from submitter.settings import Flags, ProviderSettings, show_duration
+from submitter.settings import Flags, ProviderSettings, SpendingLimits, show_duration
 
 ROOT = Path(__file__).parent.parent
 MADE = "<!-- made by `make docs` from the code: edit the code instead -->\n\n"
@@ -201,7 +201,10 @@ def _provider_table() -> str:
     rows = [
         f"| `{name}` | {_shown(field.default)} | {field.description or ''} |\n"
         for name, field in ProviderSettings.model_fields.items()
-        if name != "flags"
+        if name not in {"flags", "limits"}
+    ]
+    rows += [
+        f"| `limits.{name}` | | {field.description or ''} |\n" for name, field in SpendingLimits.model_fields.items()
     ]
     flags = [
         f"| `flags.{name}` | the adapter's own | {field.description or ''} |\n"

@@ -45,6 +45,7 @@ class CallbackEndpoint:
         runtime.ingest.require_room()
         body = await read_body(scope, receive, limit=runtime.config.callbacks.max_body_bytes)
         if external_task_id == PROBE:
+            await runtime.note_life(provider.name)
             await _answer(send, 200, b'{"verdict":"probe"}')
             return
 

@@ -84,9 +84,17 @@ class PollingConfig(_Table):
     """Asking about tasks that nobody called back about."""
 
     enabled: bool = Field(default=True, description="ask at all; without it a lost callback costs its task")
-    learn: bool = Field(default=True, description="learn how long tasks take, and ask by that; not learned yet")
-    first_after: Duration = Field(timedelta(seconds=90), description="ask about a silent task for the first time")
-    interval: Duration = Field(timedelta(seconds=25), description="ask again; ever more seldom after six times")
+    learn: bool = Field(
+        default=True, description="learn how long tasks take, and ask when it pays, after twenty of them"
+    )
+    first_after: Duration = Field(
+        timedelta(seconds=90), description="ask about a silent task for the first time, until learned"
+    )
+    interval: Duration = Field(
+        timedelta(seconds=25), description="ask again, until learned; ever more seldom after six times"
+    )
+    query_price: float = Field(11.0, gt=0, allow_inf_nan=False, description="what a question costs, in any unit")
+    second_worth: float = Field(1.0, gt=0, allow_inf_nan=False, description="a second's earlier news, in that unit")
     give_up_after: Duration = Field(timedelta(hours=24), description="a task that is silent for so long expires")
     budget_per_minute: int = Field(60, ge=1, description="questions per minute and provider")
 

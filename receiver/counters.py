@@ -7,7 +7,8 @@ from collections import Counter
 
 class Counters:
     """Callbacks by provider and verdict, refusals by route, code and provider, questions by provider, attempts to
-    tell by destination and result, requests to the gateway by provider, kind and outcome.
+    tell by destination and result, requests to the gateway by provider, kind and outcome, turns of callback paths by
+    provider and state.
 
     A label is never a token, an id or a path: a route is its pattern, a provider an account of the configuration.
     """
@@ -18,6 +19,7 @@ class Counters:
         self.questions: Counter[str] = Counter()
         self.attempts: Counter[tuple[str, str]] = Counter()
         self.gateway: Counter[tuple[str, str, str]] = Counter()
+        self.turns: Counter[tuple[str, str]] = Counter()
 
     def heard(self, provider: str, verdict: str) -> None:
         """A callback was acknowledged with this verdict."""
@@ -34,6 +36,10 @@ class Counters:
     def told(self, destination: str, result: str) -> None:
         """An attempt to tell a destination came to this."""
         self.attempts[destination, result] += 1
+
+    def turned(self, provider: str, state: str) -> None:
+        """The path that an account's callbacks take has become this."""
+        self.turns[provider, state] += 1
 
     def gateway_answered(self, provider: str, kind: str, http_status: int) -> None:
         """A client of the gateway was answered. Without a provider it named none that it may use."""

@@ -9,9 +9,11 @@ from receiver import lifecycle, schedule, straggler, verdicts
 from receiver.callback_url import without_tokens
 from receiver.ledger.base import Heard, Ledger
 from receiver.ledger.errors import Refusal
+from receiver.pathhealth import PathHealth
 from receiver.schedule import QueryPlan
 from receiver.straggler import Next, Outcome
 from receiver.task import Decision, Rules, Task
+from receiver.timing import Known
 from receiver.turns import Turns
 from submitter.moments import Moment
 from submitter.providers.base import Trust
@@ -28,6 +30,11 @@ class LedgerJudge:
     def strict_providers(self) -> frozenset[str]:
         """The accounts with confirm = "terminal"."""
         return frozenset(name for name, rules in self.rules.items() if rules.confirm == "terminal")
+
+    @property
+    def learns(self) -> bool:
+        """As polling.learn says."""
+        return self.plan.worth is not None
 
     def decide(self, task: Task, heard: Heard, heard_before: Trust | None) -> Decision:
         """As verdicts.decide, by the rules of the task's account."""
@@ -47,15 +54,33 @@ class LedgerJudge:
             heard.external_task_id, provider=heard.provider, now=heard.now, give_up_after=self.plan.give_up_after
         )
 
-    def query_after_news(self, decision: Decision, due: Moment | None, *, now: Moment) -> Moment | None:
+    def query_on_path(
+        self, sent_at: Moment, *, known: Known | None, running_at: Moment | None, path: PathHealth, now: Moment
+    ) -> Moment:
+        """As schedule.query_on_path."""
+        return schedule.query_on_path(sent_at, self.plan, known=known, running_at=running_at, path=path, now=now)
+
+    def query_after_news(
+        self, decision: Decision, due: Moment | None, *, known: Known | None, path: PathHealth, now: Moment
+    ) -> Moment | None:
         """As schedule.query_after_news."""
-        return schedule.query_after_news(decision, due, self.plan, now=now)
+        return schedule.query_after_news(decision, due, self.plan, known=known, path=path, now=now)
 
     def after_query(
-        self, task: Task, outcome: Outcome, *, misses: int, missed_since: Moment | None, sends: int
+        self,
+        task: Task,
+        outcome: Outcome,
+        *,
+        known: Known | None,
+        path: PathHealth,
+        misses: int,
+        missed_since: Moment | None,
+        sends: int,
     ) -> tuple[Next, Moment | None]:
         """As straggler.after_query."""
-        return straggler.after_query(task, outcome, self.plan, misses=misses, missed_since=missed_since, sends=sends)
+        return straggler.after_query(
+            task, outcome, self.plan, known=known, path=path, misses=misses, missed_since=missed_since, sends=sends
+        )
 
     def overdue(self, task: Task, *, now: Moment) -> Decision | None:
         """As lifecycle.overdue, by the rules of the task's account."""
@@ -65,7 +90,8 @@ class LedgerJudge:
 class Ingest:
     """Hears reports, whichever road they came by. What it returns is on disk.
 
-    `on_work` is called with a decision that leaves something to do: a doubt to ask about, a slot that is free.
+    `on_work` is called with a decision that leaves something to do: a doubt to ask about, a slot that is free, a path
+    that has turned.
     """
 
     def __init__(
@@ -100,7 +126,7 @@ class Ingest:
         return decision
 
     def _tell(self, decision: Decision) -> None:
-        if decision.ask_now or decision.task.is_at_rest:
+        if decision.ask_now or decision.task.is_at_rest or decision.path is not None:
             self._on_work(decision)
 
 

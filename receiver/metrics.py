@@ -13,10 +13,12 @@ from starlette.responses import Response
 from receiver.access import operator_of
 from receiver.counters import Counters
 from receiver.keys import Scope
-from receiver.ledger.base import WriterState
+from receiver.ledger.base import AccountState, WriterState
 from receiver.ledger.deliveries import DestinationState
 from receiver.origins import CLIENTS, label_of
+from receiver.pathhealth import PathHealth, PathState
 from receiver.runtime import Runtime
+from submitter.moments import Moment
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -42,7 +44,18 @@ REFUSALS = Family(
     ("route", "code", "provider"),
 )
 QUESTIONS = Family(
-    "hookledger_questions_total", "counter", "Questions put to a provider about a task, by account.", ("provider",)
+    "hookledger_questions_total",
+    "counter",
+    "Requests that asked a provider about tasks, by account; one may be about hundreds.",
+    ("provider",),
+)
+PAUSED = Family(
+    "hookledger_provider_paused",
+    "gauge",
+    "1 while a provider is left in peace, else 0. The reason is stopped (trouble of the account, which a person "
+    "mends), asked (it said for how long, or that we are too fast), or unknown (it does not know most of the "
+    "account's tasks: only questions rest).",
+    ("provider", "reason"),
 )
 ATTEMPTS = Family(
     "hookledger_attempts_total",
@@ -57,6 +70,18 @@ GATEWAY = Family(
     "Requests to the gateway, by what they were about (create, query, list, passed) and what came of them: served, "
     "refused (4xx) or failed (5xx).",
     ("provider", "kind", "outcome"),
+)
+TURNS = Family(
+    "hookledger_path_turns_total",
+    "counter",
+    "How often the path that an account's callbacks take became alive, limping or dark.",
+    ("provider", "state"),
+)
+PATH = Family(
+    "hookledger_path_state",
+    "gauge",
+    "1 at the state of the path that an account's callbacks take, 0 at the others.",
+    ("provider", "state"),
 )
 OPEN = Family("hookledger_deliveries_open", "gauge", "Events that a destination is still to be told.", ("destination",))
 DEAD = Family("hookledger_deliveries_dead", "gauge", "Events that were given up: dead letters.", ("destination",))
@@ -75,8 +100,11 @@ FAMILIES = (
     CALLBACKS,
     REFUSALS,
     QUESTIONS,
+    PAUSED,
     ATTEMPTS,
     GATEWAY,
+    TURNS,
+    PATH,
     OPEN,
     DEAD,
     DISABLED,
@@ -94,18 +122,43 @@ async def show_metrics(request: Request) -> Response:
     if not runtime.config.metrics.public:
         operator_of(request, runtime, Scope.READ)
     destinations = await runtime.ledger.destinations()
-    page = render(runtime.counters, runtime.ledger.writer_state, destinations)
+    known = await runtime.ledger.paths()
+    paths = {name: known.get(name, PathHealth()) for name in sorted(runtime.providers)}
+    configured = [each for each in await runtime.ledger.accounts() if each.provider in runtime.providers]
+    pauses = _pauses(configured, now=runtime.clock())
+    page = render(runtime.counters, runtime.ledger.writer_state, destinations, paths, pauses)
     return Response(page, headers={"Content-Type": CONTENT_TYPE})
 
 
-def render(counters: Counters, writer: WriterState, destinations: Sequence[DestinationState]) -> str:
+def _pauses(accounts: Sequence[AccountState], *, now: Moment) -> Iterator[tuple[tuple[str, ...], int]]:
+    for account in accounts:
+        is_paused = account.paused_until > now
+        yield (account.provider, "asked"), int(is_paused and not account.is_stopped)
+        yield (account.provider, "stopped"), int(is_paused and account.is_stopped)
+        yield (account.provider, "unknown"), int(account.unknown_until > now)
+
+
+def render(
+    counters: Counters,
+    writer: WriterState,
+    destinations: Sequence[DestinationState],
+    paths: Mapping[str, PathHealth],
+    pauses: Iterable[tuple[tuple[str, ...], int]] = (),
+) -> str:
     """The page. A family without samples still says that it is there."""
     samples: Mapping[Family, Iterable[tuple[tuple[str, ...], int]]] = {
         CALLBACKS: sorted(counters.callbacks.items()),
         REFUSALS: sorted(counters.refusals.items()),
         QUESTIONS: [((provider,), count) for provider, count in sorted(counters.questions.items())],
+        PAUSED: pauses,
         ATTEMPTS: sorted(counters.attempts.items()),
         GATEWAY: sorted(counters.gateway.items()),
+        TURNS: sorted(counters.turns.items()),
+        PATH: [
+            ((provider, str(state)), int(path.state is state))
+            for provider, path in paths.items()
+            for state in PathState
+        ],
         OPEN: _by_label((each.name, each.open) for each in destinations),
         DEAD: _by_label((each.name, each.dead) for each in destinations),
         DISABLED: [

@@ -12,24 +12,22 @@ import structlog
 
 from receiver.counters import Counters
 from receiver.ingest import Ingest
-from receiver.journal import ACCOUNT_TROUBLE_PAUSES
-from receiver.ledger.base import Claim, Heard, Ledger, Pause
+from receiver.ledger.base import Asked, Claim, Heard, Ledger, Pause
 from receiver.ledger.errors import ForeignTask, LedgerUnavailable, Unwritable
+from receiver.listing import LONGEST_PATIENCE, Shape, Sharing
+from receiver.sharedquestions import LEASE, TOO_FAST_PAUSES, SharedQuestions, pause_after, was_there_before
 from receiver.straggler import AnswerKind, Outcome, Purpose
 from receiver.task import Source, Task
 from submitter.client import Answer, ProviderClient
 from submitter.errors import Deferred, Refusal, Refused, Unanswered, Unreadable
-from submitter.moments import Moment, millis
+from submitter.moments import Moment
 from submitter.providers.base import Trust
 from submitter.report import StatusReport
 from submitter.request import Endpoint
 
 log = structlog.get_logger("poller")
 
-LEASE = timedelta(seconds=90)  # three time-outs of an answer: a slow one is not asked twice
 AT_ONCE = 8
-TOO_FAST_PAUSES = timedelta(seconds=10)  # a 429 that does not say for how long
-FOUND_BEFORE_SENT = timedelta(minutes=5)  # how far the provider's clock may be behind ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +54,30 @@ class Poller:
         budget_per_minute: int,
         clock: Callable[[], Moment],
         counters: Counters,
+        patience: timedelta = LONGEST_PATIENCE,
     ) -> None:
+        """`patience` is how long a task that is due waits for others, where many can be asked about at once."""
         self._counters = counters
         self._ledger = ledger
         self._ingest = ingest
         self._client = client
         self._provider = client.provider.name
-        self._budget = {self._provider: budget_per_minute}
+        self._budget = budget_per_minute
         self._clock = clock
+        capabilities = client.provider.capabilities
+        self._sharing = Sharing(has_list=capabilities.list_query, has_batch=capabilities.batch_query, patience=patience)
+        self._shared = SharedQuestions(ledger, ingest, client, clock=clock, counters=counters)
+        self._unknown_until: Moment = 0
 
     async def run_once(self, now: Moment) -> Mapping[str, int]:
-        """One batch of questions; how many were asked."""
-        claims = await self._ledger.claim_stragglers(now=now, lease=LEASE, limit=AT_ONCE, budgets=self._budget)
+        """One batch of questions, or one about many tasks; how many requests that was."""
+        claims = await self._claims(now)
+        if not claims:
+            return {"asked": 0}
+        together = claims[0].together
+        if together is not None:
+            await self._shared.ask(together, claims)
+            return {"asked": 1}
         await asyncio.gather(*(self._ask(claim) for claim in claims))
         return {"asked": len(claims)}
 
@@ -79,6 +89,14 @@ class Poller:
         """One question, now, because a person wants to know. Raises UnknownTask or NotPossible."""
         claim = await self._ledger.claim_task(external_task_id, now=self._clock(), lease=LEASE)
         await self._ask(claim)
+
+    async def _claims(self, now: Moment) -> list[Claim]:
+        if self._sharing.is_possible:
+            return await self._ledger.claim_round(
+                self._provider, now=now, lease=LEASE, limit=AT_ONCE, budget=self._budget, sharing=self._sharing
+            )
+        budgets = {self._provider: self._budget}
+        return await self._ledger.claim_stragglers(now=now, lease=LEASE, limit=AT_ONCE, budgets=budgets)
 
     async def _ask(self, claim: Claim) -> None:
         finding = await self._finding(claim)
@@ -92,11 +110,20 @@ class Poller:
             after=finding.after,
             endpoint=finding.endpoint,
         )
-        if finding.kind is not AnswerKind.NOT_ASKED:
+        has_left = finding.kind is not AnswerKind.NOT_ASKED
+        if has_left:
             self._counters.asked(self._provider)
+        asked = Asked(
+            provider=self._provider, shape=Shape.SINGLE, tasks=int(has_left), at=claim.claimed_at, has_left=has_left
+        )
         pauses = [] if finding.pause is None else [finding.pause]
         try:
-            await self._ledger.settle([outcome], self._ingest.judge, pauses)
+            await asyncio.gather(
+                self._ledger.settle([outcome], self._ingest.judge, pauses),
+                self._ledger.count_questions([asked]),
+            )
+            if finding.kind is AnswerKind.NOT_FOUND:
+                await self._look_for_strangers()
         except LedgerUnavailable as error:
             log.warning("query.unsettled", task=claim.task.external_task_id, reason=str(error))
             return  # its lease runs out, and it is asked about again
@@ -108,6 +135,16 @@ class Poller:
             outcome=finding.kind,
             code=finding.code or None,  # and not the provider's message, which may quote the prompt
         )
+
+    async def _look_for_strangers(self) -> None:
+        """Say it, once for each rest, where this account's tasks are mostly unknown to its provider."""
+        states = await self._ledger.accounts()
+        state = next((each for each in states if each.provider == self._provider), None)
+        if state is None or state.unknown_until <= self._clock():
+            return
+        if self._unknown_until <= self._clock():
+            log.error("provider.unknown_tasks", provider=self._provider, fix=state.unknown_reason)
+        self._unknown_until = state.unknown_until
 
     async def _finding(self, claim: Claim) -> _Finding:
         task = claim.task
@@ -130,18 +167,8 @@ class Poller:
     async def _heard(self, claim: Claim, endpoint: Endpoint, answer: Answer) -> _Finding:
         try:
             reports = self._client.provider.read_answer(answer.http_status, answer.body)
-        except Refused as refused:
-            return self._refused(claim.task, refused)
-        except Deferred as deferred:
-            duration = TOO_FAST_PAUSES if answer.retry_after is None else answer.retry_after
-            pause = self._pause(claim.task, duration, deferred.reason)
-            return _Finding(
-                kind=AnswerKind.TROUBLE,
-                reason=deferred.reason,
-                code=deferred.code,
-                after=answer.retry_after,
-                pause=pause,
-            )
+        except (Refused, Deferred) as error:
+            return self._objected(error, answer)
         except Unreadable as unreadable:
             await self._keep(claim.task, answer.body, unreadable.reason)
             return _Finding(kind=AnswerKind.TROUBLE, reason=unreadable.reason)
@@ -149,7 +176,7 @@ class Poller:
         if report is None:
             await self._keep(claim.task, answer.body, "the answer is about another task")
             return _Finding(kind=AnswerKind.TROUBLE, reason="the answer is about another task")
-        if _was_there_before(claim, report):
+        if claim.purpose is Purpose.LOOK_UP and was_there_before(claim.task, report):
             reason = "this external id was used at the provider before we sent ours: choose another id"
             return _Finding(kind=AnswerKind.NOT_OURS, reason=reason)
         await self._ingest.hear(
@@ -165,17 +192,13 @@ class Poller:
         )
         return _Finding(kind=AnswerKind.HEARD, endpoint=endpoint)
 
-    def _refused(self, task: Task, refused: Refused) -> _Finding:
-        if refused.kind is Refusal.NOT_FOUND:
-            return _Finding(kind=AnswerKind.NOT_FOUND, reason=str(refused), code=refused.code)
-        if refused.kind in {Refusal.ACCOUNT, Refusal.CREDENTIALS}:
-            log.error("provider.paused", provider=task.provider, code=refused.code, fix="look at the account's key")
-            pause = self._pause(task, ACCOUNT_TROUBLE_PAUSES, str(refused))
-            return _Finding(kind=AnswerKind.TROUBLE, reason=str(refused), code=refused.code, pause=pause)
-        return _Finding(kind=AnswerKind.TROUBLE, reason=str(refused), code=refused.code)
-
-    def _pause(self, task: Task, duration: timedelta, reason: str) -> Pause:
-        return Pause(provider=task.provider, until=self._clock() + millis(duration), reason=reason)
+    def _objected(self, error: Refused | Deferred, answer: Answer) -> _Finding:
+        pause = pause_after(error, self._provider, answer, now=self._clock())
+        if isinstance(error, Refused) and error.kind is Refusal.NOT_FOUND:
+            return _Finding(kind=AnswerKind.NOT_FOUND, reason=str(error), code=error.code)
+        return _Finding(
+            kind=AnswerKind.TROUBLE, reason=str(error), code=error.code, after=answer.retry_after, pause=pause
+        )
 
     async def _keep(self, task: Task, body: bytes, reason: str) -> None:
         await self._ledger.keep_unreadable(
@@ -201,11 +224,3 @@ def _report_about(task: Task, reports: list[StatusReport]) -> StatusReport | Non
     """The report that is not about somebody else's task, if there is one."""
     about_it = {None, task.external_task_id}
     return next((each for each in reports if each.external_task_id in about_it), None)
-
-
-def _was_there_before(claim: Claim, report: StatusReport) -> bool:
-    """Whether a look-up found a task that is older than our sending of it: then it is not ours."""
-    sent_at = claim.task.sent_at
-    if claim.purpose is not Purpose.LOOK_UP or report.created_at is None or sent_at is None:
-        return False
-    return report.created_at < sent_at - millis(FOUND_BEFORE_SENT)

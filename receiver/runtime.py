@@ -23,12 +23,15 @@ from receiver.keyring import Keyring
 from receiver.keys import StoredKey
 from receiver.ledger.base import NOBODY, Change, Client, Opened, OpenedAs
 from receiver.ledger.sqlite import SqliteLedger
+from receiver.listing import LONGEST_PATIENCE
 from receiver.outbox.attempts import Attempts
 from receiver.outbox.clients import ClientCallbacks
 from receiver.outbox.opening import OpenDestination, open_destinations
 from receiver.outbox.relay import ClientRelay, Relay
 from receiver.outbox.resolving import resolve_by_system
+from receiver.pathhealth import PathHealth, PathState
 from receiver.poller import Poller
+from receiver.questions import Worth
 from receiver.replay import Replay, accounts_of
 from receiver.schedule import QueryPlan
 from receiver.sender import Sender
@@ -36,7 +39,7 @@ from receiver.task import Decision, Rules
 from receiver.waiting import Waiting
 from receiver.watch import LedgerWatch
 from receiver.worker import Worker
-from submitter.client import trusted_roots
+from submitter.client import Connect, ProviderClient, trusted_roots
 from submitter.inflight import InFlight
 from submitter.journal import Submission
 from submitter.moments import Moment
@@ -49,6 +52,10 @@ log = structlog.get_logger("runtime")
 CALLBACK_SECRET = "callback_secret"  # noqa: S105 - the name of a setting
 SOURCE = "source"  # the setting that names this ledger in the world
 TELLING_ENDS_WITHIN = timedelta(seconds=3)  # platforms kill after ten or more; what is cut short is told again
+FIX_OF_PATH = {
+    PathState.DARK: "no callback arrives: 'hookledger doctor' finds out why; every task is asked about meanwhile",
+    PathState.LIMPING: "some callbacks are lost: 'hookledger doctor' tries the way they take",
+}
 
 
 class Runtime:
@@ -64,6 +71,7 @@ class Runtime:
         keys: Sequence[StoredKey],
         destinations: Sequence[OpenDestination],
         clock: Callable[[], Moment],
+        connect: Connect = ProviderClient,
     ) -> None:
         self.config = config
         self.source = source  # the ledger's own name, as CloudEvents have it
@@ -92,7 +100,11 @@ class Runtime:
             ledger,
             self.ingest,
             accounts={
-                name: Account(provider=provider, slot_limit=config.providers[name].slots)
+                name: Account(
+                    provider=provider,
+                    slot_limit=config.providers[name].slots,
+                    units_per_day=config.providers[name].limits.units_per_day,
+                )
                 for name, provider in self.providers.items()
             },
             public_url=public_url_of(config),
@@ -102,7 +114,9 @@ class Runtime:
             on_work=self.wake_worker,
         )
         self.replay = Replay(ledger, self.ingest, accounts_of(config.providers), clock=clock)
-        self.submitter = Submitter(config.providers, journal=self.journal, watch=self.watch, clock=clock)
+        self.submitter = Submitter(
+            config.providers, journal=self.journal, watch=self.watch, clock=clock, connect=connect
+        )
         self.pollers = {
             name: Poller(
                 ledger,
@@ -111,6 +125,7 @@ class Runtime:
                 budget_per_minute=config.polling.budget_per_minute,
                 clock=clock,
                 counters=self.counters,
+                patience=min(LONGEST_PATIENCE, config.polling.interval / 2),
             )
             for name, client in self.submitter.clients.items()
         }
@@ -136,11 +151,16 @@ class Runtime:
 
     @classmethod
     async def open(
-        cls, config: Config, *, clock: Callable[[], Moment] = system_clock, address: str | None = None
+        cls,
+        config: Config,
+        *,
+        clock: Callable[[], Moment] = system_clock,
+        address: str | None = None,
+        connect: Connect = ProviderClient,
     ) -> Runtime:
         """Lock and open the ledger and build the rest. `address` is where this process will answer, if it will.
 
-        Raises ConfigError, LedgerLocked and LedgerUnusable.
+        `connect` makes the clients of the accounts. Raises ConfigError, LedgerLocked and LedgerUnusable.
         """
         ledger = await SqliteLedger.open(
             sqlite_path(config), now=clock(), address=address, lock_wait=config.ledger.lock_wait
@@ -158,6 +178,7 @@ class Runtime:
                 keys=await ledger.keys(),
                 destinations=destinations,
                 clock=clock,
+                connect=connect,
             )
         except BaseException:
             await ledger.aclose()
@@ -220,6 +241,20 @@ class Runtime:
         await self.ledger.aclose()
         log.info("receiver.stopped")
 
+    async def note_life(self, provider: str) -> None:
+        """A probe came by this account's callback path. Raises LedgerUnavailable."""
+        turned = await self.ledger.note_life(provider, self.ingest.judge, now=self.clock())
+        if turned is not None:
+            self._path_turned(provider, turned)
+
+    def _path_turned(self, provider: str, path: PathHealth) -> None:
+        """Said after the commit: what is due for the account is another."""
+        self.counters.turned(provider, path.state)
+        say = log.info if path.state is PathState.ALIVE else log.warning
+        say(f"path.{path.state}", provider=provider, loss=round(path.loss, 3), fix=FIX_OF_PATH.get(path.state))
+        if self.config.polling.enabled and provider in self.pollers:
+            self.worker.wake(self.pollers[provider])
+
     def _changed(self, change: Change) -> None:
         """Something was committed: those who wait for it are told."""
         self.waiting.wake(change.tasks)
@@ -231,12 +266,14 @@ class Runtime:
                 self.worker.wake(self._client_relay)
 
     def _sender(self, provider: str) -> Sender:
+        account = self.config.providers[provider]
         sender = Sender(
             self.ledger,
             self.journal,
             self.submitter,
             provider=provider,
-            slot_limit=self.config.providers[provider].slots,
+            slot_limit=account.slots,
+            units_per_day=account.limits.units_per_day,
             clock=self.clock,
             in_flight=self._sending,
             on_room=lambda: self.worker.wake(sender),
@@ -258,6 +295,8 @@ class Runtime:
 
     def _wake_for(self, decision: Decision) -> None:
         """Who has something to do now: the poller of a doubt, the sender of an account whose slot is free."""
+        if decision.path is not None:
+            self._path_turned(decision.task.provider, decision.path)
         account = self.config.providers.get(decision.task.provider)
         if account is None:
             return  # no longer configured: nobody asks or sends for it
@@ -270,7 +309,10 @@ class Runtime:
 def query_plan(config: Config) -> QueryPlan:
     """The schedule of questions that the configuration asks for."""
     polling = config.polling
-    return QueryPlan(first_after=polling.first_after, interval=polling.interval, give_up_after=polling.give_up_after)
+    worth = Worth(query_price=polling.query_price, second_worth=polling.second_worth) if polling.learn else None
+    return QueryPlan(
+        first_after=polling.first_after, interval=polling.interval, give_up_after=polling.give_up_after, worth=worth
+    )
 
 
 def _rules(config: Config, providers: Mapping[str, Provider]) -> dict[str, Rules]:

@@ -29,7 +29,7 @@ class Sends(Protocol):
 
 
 class Sender:
-    """One account's duty: begins its unsent tasks as far as its slots are free, and each ends by itself."""
+    """One account's duty: begins its unsent tasks as far as its slots and its day's units go; each ends by itself."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Sender:
         *,
         provider: str,
         slot_limit: int | None,
+        units_per_day: int | None,
         clock: Callable[[], Moment],
         in_flight: InFlight,
         on_room: Callable[[], None],
@@ -49,6 +50,7 @@ class Sender:
         self._submitter = submitter
         self._provider = provider
         self._slot_limit = slot_limit
+        self._units_per_day = units_per_day
         self._clock = clock
         self._in_flight = in_flight
         self._on_room = on_room
@@ -69,7 +71,8 @@ class Sender:
         room = AT_ONCE - self._under_way
         if room <= 0:
             return 0
-        lane = Lane(slot_limit=self._slot_limit, first_query_at=self._journal.first_query_at(self._provider, now))
+        first_query_at = self._journal.first_query_at(self._provider, now)
+        lane = Lane(slot_limit=self._slot_limit, first_query_at=first_query_at, units_per_day=self._units_per_day)
         self._under_way += room  # until it is known: another turn may come in between
         claimed: Sequence[Unsent] = ()
         try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from receiver.pathhealth import PathHealth
 from receiver.schedule import (
     DOUBT_SPACING,
     LOOK_UP,
@@ -17,6 +18,7 @@ from receiver.schedule import (
     next_query_at,
 )
 from receiver.task import Task, TaskState
+from receiver.timing import Known
 from submitter.moments import Moment, millis
 
 
@@ -34,8 +36,13 @@ class AnswerKind(StrEnum):
     HEARD = "heard"  # its report went through the front door
     NOT_FOUND = "not_found"
     NOT_OURS = "not_ours"  # the id was used before we sent ours
+    NOT_ON_PAGE = "not_on_page"  # an answer about many did not speak of it: it is asked about in another way
+    NOT_IN_BATCH = "not_in_batch"
     TROUBLE = "trouble"  # no answer, or none that says anything about the task
     NOT_ASKED = "not_asked"  # the question never left
+
+
+NOT_SHOWN = frozenset({AnswerKind.NOT_ON_PAGE, AnswerKind.NOT_IN_BATCH})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,15 +71,25 @@ NEVER_KNOWN = 2  # endpoints: an adopted task is asked for at each once
 
 
 def after_query(
-    task: Task, outcome: Outcome, plan: QueryPlan, *, misses: int, missed_since: Moment | None, sends: int
+    task: Task,
+    outcome: Outcome,
+    plan: QueryPlan,
+    *,
+    path: PathHealth,
+    misses: int,
+    missed_since: Moment | None,
+    sends: int,
+    known: Known | None = None,
 ) -> tuple[Next, Moment | None]:
-    """The next step, and the moment of the next question if there is one."""
+    """The next step, and the moment of the next question if there is one. `known` as for `next_query_at`."""
     soonest = outcome.now + (0 if outcome.after is None else millis(outcome.after))
-    usual = next_query_at(task, plan, now=soonest)
+    usual = next_query_at(task, plan, path=path, now=soonest, known=known)
     if outcome.kind is AnswerKind.NOT_ASKED:
         # There was nothing to ask by; meanwhile a callback may have brought an id.
         later = None if task.task_id is None else usual
         return Next.ASK, later if outcome.after is None else soonest
+    if outcome.kind in NOT_SHOWN:
+        return Next.ASK, soonest if task.doubt is not None or not task.is_at_rest else None
     if outcome.kind is AnswerKind.NOT_OURS:
         return (Next.END, None) if task.state is TaskState.PENDING else (Next.ASK, usual)
     if outcome.kind is not AnswerKind.NOT_FOUND:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from receiver.eventtype import EventType
+from receiver.pathhealth import PathHealth
 from submitter.moments import Moment
 from submitter.providers.base import Trust
 from submitter.report import ReportedStatus
@@ -202,10 +203,12 @@ class Rules:
 class Decision:
     """The verdict on one report (None for a refusal or a deadline), the task after it, and what to tell.
 
-    `ask_now` says that a doubt was raised: the poller is due at once.
+    `ask_now` says that a doubt was raised: the poller is due at once. `path` is how the account's callbacks fare from
+    now on, where this report has turned it.
     """
 
     verdict: Verdict | None
     task: Task
     events: tuple[Event, ...] = ()
     ask_now: bool = False
+    path: PathHealth | None = None

@@ -39,7 +39,7 @@ class Worker:
         self, duties: Sequence[Duty], *, clock: Callable[[], Moment], sending: InFlight, telling: InFlight
     ) -> None:
         """`sending` and `telling` are what duties begin and do not wait for: a tick does."""
-        self._duties = duties
+        self.duties = duties
         self._sending = sending
         self._telling = telling
         self._clock = clock
@@ -49,8 +49,19 @@ class Worker:
 
     def wake(self, *duties: Duty) -> None:
         """Something of these duties, or of any, may be due before the worker thinks so."""
-        for duty in duties or self._duties:
+        for duty in duties or self.duties:
             self._bells[duty].set()
+
+    def take_woken(self) -> list[Duty]:
+        """Whom the bells have rung for since this was last asked: for who runs the turns himself."""
+        woken = [duty for duty, bell in self._bells.items() if bell.is_set()]
+        for duty in woken:
+            self._bells[duty].clear()
+        return woken
+
+    async def settle(self) -> None:
+        """Wait for the creates that turns have begun: for who runs the turns himself."""
+        await self._sending.settle()
 
     def stop(self) -> None:
         """End each lane after the batch it is in."""
@@ -75,7 +86,7 @@ class Worker:
         done: dict[str, int] = {"sent": 0, "asked": 0, "overdue": 0, "told": 0, "turns": 0}
         while not self._is_stopping:
             done["turns"] += 1
-            turns = await asyncio.gather(*(duty.run_once(self._clock()) for duty in self._duties))
+            turns = await asyncio.gather(*(duty.run_once(self._clock()) for duty in self.duties))
             for counts in turns:
                 for name, count in counts.items():
                     done[name] += count
@@ -93,7 +104,7 @@ class Worker:
         while not self._is_stopping:
             bell.clear()
             try:
-                pause = await self._turn(duty)
+                pause = await self.turn(duty)
             except LedgerError as error:
                 log.warning("worker.waits", duty=type(duty).__name__, reason=str(error))
                 pause = AFTER_TROUBLE
@@ -103,8 +114,8 @@ class Worker:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(bell.wait(), pause)
 
-    async def _turn(self, duty: Duty) -> float:
-        """One batch if anything is due; how long to sleep after it."""
+    async def turn(self, duty: Duty) -> float:
+        """One batch if anything is due; how many seconds to sleep after it, unless woken."""
         due = await duty.next_due_at()
         until_due = LONGEST_SLEEP if due is None else (due - self._clock()) / 1000
         if until_due > 0:

@@ -66,6 +66,8 @@ def _gateway_routes(stage: Stage) -> list[Route]:
             routes.append(Route(f"{path}/{{identity}}", desk.query, methods=["GET"]))
             if gateway is Gateway.KLING:
                 routes.append(Route(path, desk.list, methods=["GET"]))
+    either = Desk(stage=stage, gateway=Gateway.KLING, endpoint=Endpoint.OMNI_IMAGE)
+    routes.append(Route("/kling/tasks", either.batch, methods=["GET"]))
     return routes
 
 

@@ -22,6 +22,7 @@ from sandbox.wire import json_response
 from sandbox.world import Status, Task
 
 MOST_SHOWN = 10_000
+QUESTIONS = (".query", ".list", ".batch")
 
 
 class _Unclear(ValueError):
@@ -80,7 +81,7 @@ class Control:
             "paid_twice": {
                 gateway: [each for each, paid in ids.items() if paid > 1] for gateway, ids in creates.items()
             },
-            "queries": sum(count for kind, count in records.visits.items() if kind.endswith((".query", ".list"))),
+            "queries": sum(count for kind, count in records.visits.items() if kind.endswith(QUESTIONS)),
             "callbacks": {kind: records.callbacks[kind] for kind in ("attempted", "acknowledged", "dropped")},
         }
         return json_response(body)

@@ -12,7 +12,7 @@ class Visit:
 
     at: float
     gateway: str
-    kind: str  # create, query, list
+    kind: str  # create, query, list, batch
     endpoint: str
     external_task_id: str | None
     task_id: str | None

@@ -34,6 +34,8 @@ class SandboxSettings:
     # CometAPI balances over several upstream accounts: there, the same external id may be accepted (and paid) twice.
     duplicate_external_ids_accepted: bool = False
     query_by_external_id: frozenset[str] = frozenset({"kling", "powertokens"})
+    lists_oldest_first: bool = False  # in which order Kling lists is documented nowhere
+    lists_at_most: int = 500  # tasks on a page, whatever was asked for
     powertokens_wraps_queries: bool = True  # {"code":"success","data":{"status":"SUCCESS",…,"data":{Kling's}}}
     powertokens_quotes_errors: bool = False  # {"code":"fail_to_fetch_task","message":"<Kling's error as text>"}
 

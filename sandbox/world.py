@@ -132,9 +132,10 @@ class World:
 
     def page(self, gateway: Gateway, endpoint: str, *, page: int, size: int, now: float) -> list[Task]:
         """One page of a list, counted from 1."""
+        listed = iter(self._tasks.values()) if self._settings.lists_oldest_first else self.newest_first()
         visible = (
             task
-            for task in self.newest_first()
+            for task in listed
             if task.order.gateway is gateway and task.order.endpoint == endpoint and task.visible_at <= now
         )
         return list(islice(visible, (page - 1) * size, page * size))

@@ -6,11 +6,11 @@ import asyncio
 import functools
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
@@ -102,6 +102,10 @@ class ProviderClient(Closing):
                 retry_after=response.headers.get("Retry-After"),
             )
 
+    async def batch(self, provider_task_ids: Sequence[str]) -> Answer:
+        """Several tasks by their ids. Raises ValueError where they cannot be asked about, Deferred or Unanswered."""
+        return await self._send(self._queries, self.provider.batch_call(provider_task_ids=provider_task_ids))
+
     async def _send(self, http: httpx.AsyncClient, call: Call) -> Answer:
         now = self._clock()
         answer, served_at = await self._exchange(http, self.provider.authorize(call, now=now))
@@ -143,6 +147,13 @@ class ProviderClient(Closing):
         except SubmitterError:
             return False
         return False
+
+
+class Connect(Protocol):
+    """What makes the client of an account."""
+
+    def __call__(self, name: str, settings: ProviderSettings, *, clock: Callable[[], Moment]) -> ProviderClient:
+        """The client; nothing is sent yet."""
 
 
 def _encoded(fields: Mapping[str, Any]) -> bytes:

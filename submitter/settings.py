@@ -117,6 +117,18 @@ class Flags(BaseModel):
     extra_models: Texts = Field(default=(), description="models beyond those the adapter knows")
 
 
+class SpendingLimits(BaseModel):
+    """What an account may spend: the table `[providers.NAME.limits]`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    units_per_day: int | None = Field(
+        default=None,
+        ge=1,
+        description="creates wait for the next day (UTC) where they would take more of the provider's units",
+    )
+
+
 class ProviderSettings(BaseModel):
     """The table `[providers.NAME]`. Raises pydantic's ValidationError with words that name the fix."""
 
@@ -135,6 +147,7 @@ class ProviderSettings(BaseModel):
     )
     slots: int | None = Field(default=None, ge=1, description="images in flight at once; more wait their turn")
     timeout: Duration = Field(default=timedelta(seconds=30), description="how long an answer may take")
+    limits: SpendingLimits = Field(default=SpendingLimits(), description="what the account may spend")
     flags: Flags = Field(default=Flags(), description="what the wire leaves open, set for this account")
 
     @property

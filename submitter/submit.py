@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from submitter import watching
-from submitter.client import Answer, ProviderClient
+from submitter.client import Answer, Connect, ProviderClient
 from submitter.closing import Closing
 from submitter.errors import (
     Deferred,
@@ -60,8 +60,10 @@ class Submitter(Closing):
         journal: Journal,
         watch: Watch | None = None,
         clock: Callable[[], Moment] = system_clock,
+        connect: Connect = ProviderClient,
     ) -> None:
-        self.clients = {name: ProviderClient(name, account, clock=clock) for name, account in accounts.items()}
+        """`connect` makes the client of an account: a simulation's leads to no provider."""
+        self.clients = {name: connect(name, account, clock=clock) for name, account in accounts.items()}
         self._journal = journal
         self._watch = watch
         self._clock = clock
@@ -157,7 +159,8 @@ class Submitter(Closing):
         try:
             reports = client.provider.read_answer(answer.http_status, answer.body)
         except Deferred as deferred:
-            await self._journal.defer(submission, deferred.reason, answer.retry_after or deferred.after)
+            after = deferred.after if answer.retry_after is None else answer.retry_after
+            await self._journal.defer(submission, deferred.reason, after)
             return _submitted(submission)
         except Refused as refused:
             await self._journal.hear(submission, answer.http_status, answer.body)

@@ -26,9 +26,12 @@ COMMANDS = {
     "events": "events",
     "keys": "keys",
     "listen": "listening",
+    "doctor": "doctoring",
+    "report": "reporting",
     "config": "configuring",
     "migrate": "configuring",
     "sandbox": "playing",
+    "simulate": "simulating",
 }
 GROUPS = frozenset({"tasks", "callbacks", "deliveries", "events", "keys", "config"})
 

@@ -100,12 +100,14 @@ def line_of(event: Mapping[str, Any]) -> Text:
 
 
 def _subject(event: Mapping[str, Any]) -> list[str]:
-    task, destination = event.get("task"), event.get("destination")
+    task, destination, path = event.get("task"), event.get("destination"), event.get("path")
     if isinstance(task, Mapping):
         change = f"was {event['was']}, is {event['is']}" if "was" in event else task.get("state")
         return [str(part or "") for part in (task["external_task_id"], task["provider"], change, task.get("message"))]
     if isinstance(destination, Mapping):
         return [f"{destination.get('name')}", f"{destination.get('reason') or ''}"]
+    if isinstance(path, Mapping):
+        return [f"{path.get('provider')}", f"callbacks: {path.get('state')}"]
     return [str(event["id"])]
 
 

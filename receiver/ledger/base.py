@@ -11,8 +11,11 @@ from typing import Any, Protocol
 from receiver.keys import StoredKey
 from receiver.ledger.deliveries import Delivery, Outbox
 from receiver.ledger.errors import Refusal
+from receiver.listing import Shape, Sharing, Together
+from receiver.pathhealth import PathHealth
 from receiver.straggler import Next, Outcome, Purpose
 from receiver.task import Decision, Record, Source, Task, TaskState, Verdict
+from receiver.timing import Known
 from receiver.wiretask import WireTask
 from submitter.moments import Moment
 from submitter.providers.base import Trust
@@ -90,7 +93,9 @@ class Opening:
     now: Moment
     deadline_at: Moment
     first_query_at: Moment | None
+    units_per_day: int | None = None
     opened_by: str | None = None
+    timing_class: str | None = None
     send_later: bool = False
     client: Client = NOBODY
     inline: Mapping[str, str] = field(default_factory=dict)
@@ -118,10 +123,11 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """How many images an account may have in flight, and when what is sent now is asked about if unanswered."""
+    """What an account may have in flight and spend, and when what is sent now is asked about if unanswered."""
 
     slot_limit: int | None
     first_query_at: Moment | None
+    units_per_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,15 +148,56 @@ class Claim:
     task: Task
     purpose: Purpose
     fence: int
+    claimed_at: Moment
+    together: Together | None = None  # the one request that is to tell of all claims that were made with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """Leave a provider in peace until a moment, and why."""
+    """Leave a provider in peace until a moment, and why. `is_stop` is for what only a person mends."""
 
     provider: str
     until: Moment
     reason: str
+    is_stop: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Tasks that an answer told of, for a question that was claimed `at` a moment; whether it ever left."""
+
+    provider: str
+    shape: Shape
+    tasks: int
+    at: Moment
+    has_left: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageResult:
+    """What a page or a batch held: entries, those of this ledger's tasks, and tasks that it answered a question about.
+
+    Without a `listed` the answer was none.
+    """
+
+    provider: str
+    endpoint: str
+    listed: int | None
+    ours: int
+    brought: int
+    now: Moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountState:
+    """Whether a provider is left in peace, and why: altogether, or by our questions alone."""
+
+    provider: str
+    paused_until: Moment
+    pause_reason: str
+    is_stopped: bool
+    unknown_until: Moment
+    unknown_reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,19 +329,42 @@ class Judge(Protocol):
     def strict_providers(self) -> frozenset[str]:
         """The accounts whose held finals wait for an answer until the deadline."""
 
+    @property
+    def learns(self) -> bool:
+        """Whether it wants to know how long tasks take: the ledger remembers it of those that finish, then."""
+
     def decide(self, task: Task, heard: Heard, heard_before: Trust | None) -> Decision:
         """The verdict on one report."""
 
     def adopt(self, heard: Heard) -> Task:
         """The task of a valid callback that the ledger never knew."""
 
-    def query_after_news(self, decision: Decision, due: Moment | None, *, now: Moment) -> Moment | None:
-        """When to ask next, now that this was decided."""
+    def query_on_path(
+        self, sent_at: Moment, *, known: Known | None, running_at: Moment | None, path: PathHealth, now: Moment
+    ) -> Moment:
+        """When to ask about a task that was known to run at `running_at`, now that the path has turned."""
+
+    def query_after_news(
+        self, decision: Decision, due: Moment | None, *, known: Known | None, path: PathHealth, now: Moment
+    ) -> Moment | None:
+        """When to ask next, now that this was decided.
+
+        `known` is what was learned of how long such a task takes, where the task has begun to run with this news, or
+        is asked about eagerly and was not yet.
+        """
 
     def after_query(
-        self, task: Task, outcome: Outcome, *, misses: int, missed_since: Moment | None, sends: int
+        self,
+        task: Task,
+        outcome: Outcome,
+        *,
+        known: Known | None,
+        path: PathHealth,
+        misses: int,
+        missed_since: Moment | None,
+        sends: int,
     ) -> tuple[Next, Moment | None]:
-        """What a question's outcome leads to, and when to ask again."""
+        """What a question's outcome leads to, and when to ask again; `known` where the answer was that it runs."""
 
     def overdue(self, task: Task, *, now: Moment) -> Decision | None:
         """What time alone makes of a task."""
@@ -341,11 +411,38 @@ class Ledger(Outbox, Protocol):
     ) -> list[Claim]:
         """Tasks whose turn it is to be asked about, as far as each provider's budget goes."""
 
+    async def claim_round(
+        self, provider: str, *, now: Moment, lease: timedelta, limit: int, budget: int, sharing: Sharing
+    ) -> list[Claim]:
+        """The same where many can be asked about in one request, which costs the budget one; or single ones."""
+
+    async def claim_riders(
+        self, provider: str, external_task_ids: Sequence[str], *, now: Moment, lease: timedelta
+    ) -> list[Claim]:
+        """Of these tasks the running ones that nobody asks about: an answer to another question told of them."""
+
+    async def count_questions(self, asked: Sequence[Asked], pages: Sequence[PageResult] = ()) -> None:
+        """Remember what questions told, give back those that never left, and keep what lists were good for."""
+
+    async def listed_tasks(
+        self, provider: str, *, external_task_ids: Sequence[str], task_ids: Sequence[str]
+    ) -> list[Task]:
+        """This account's tasks that have one of these ids, ours or the provider's own."""
+
+    async def accounts(self) -> list[AccountState]:
+        """Every provider that was ever left in peace, and whether it is."""
+
     async def claim_task(self, external_task_id: str, *, now: Moment, lease: timedelta) -> Claim:
         """This one task, asked about because a person wants to know. Raises UnknownTask or NotPossible."""
 
     async def settle(self, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause] = ()) -> None:
         """Give claims back with what became of them. An old fence changes nothing."""
+
+    async def note_life(self, provider: str, judge: Judge, *, now: Moment) -> PathHealth | None:
+        """Something came by this account's callback path that is about no task; how it fares where that turned it."""
+
+    async def paths(self) -> Mapping[str, PathHealth]:
+        """How each account's callbacks fare; one that is not named is alive, as far as anybody knows."""
 
     async def settle_overdue(self, judge: Judge, *, now: Moment, limit: int) -> list[Decision]:
         """Bring to rest what time has decided."""

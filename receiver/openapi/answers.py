@@ -18,6 +18,7 @@ from receiver.openapi.shapes import (
     whole,
     yes_or_no,
 )
+from receiver.pathhealth import PathState
 from receiver.replay import COUNTED
 from receiver.task import Doubt, SettledBy, Source, TaskState, Verdict
 from submitter.providers.base import Trust
@@ -193,10 +194,18 @@ def _event() -> Json:
             "disabled_at": or_null(moment("when it was given up")),
         },
     )
+    path = answered(
+        "Of `path.dark` and `path.alive`: the road that an account's callbacks take.",
+        {
+            "provider": text("the account"),
+            "state": closed([PathState.DARK, PathState.ALIVE], "what it has become"),
+            "since": moment("when that was noticed"),
+        },
+    )
     return answered(
         "A fact worth telling.",
         {**_event_fields(), "task": or_null(named("Snapshot"))},
-        optional={**_event_extras(), "destination": disabled},
+        optional={**_event_extras(), "destination": disabled, "path": path},
     )
 
 

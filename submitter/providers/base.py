@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -12,6 +12,9 @@ from submitter.errors import FieldProblem
 from submitter.moments import Moment
 from submitter.report import StatusReport
 from submitter.request import Endpoint, ImageRequest
+
+MOST_LISTED = 500  # tasks on a page of a list (wire.md §1)
+MOST_IN_BATCH = 20  # tasks that are asked about by their ids at once (wire.md §1)
 
 
 class Trust(StrEnum):
@@ -82,6 +85,9 @@ class Provider(Protocol):
 
     def list_call(self, *, endpoint: Endpoint, page: int, page_size: int) -> Call:
         """One page of the account's tasks. Raises ValueError where the provider has no list."""
+
+    def batch_call(self, *, provider_task_ids: Sequence[str] = (), external_task_ids: Sequence[str] = ()) -> Call:
+        """Up to MOST_IN_BATCH tasks, by ids of one kind. Raises ValueError else, or where there is no such query."""
 
     def authorize(self, call: Call, *, now: Moment) -> Call:
         """The same call with the account's credentials on it."""

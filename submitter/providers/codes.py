@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from submitter.errors import Deferred, Refusal, Refused, SubmitterError, Unanswered, Unreadable
 from submitter.providers.reading import Json, parse
 
+TOO_FAST = timedelta(seconds=10)  # the pause after a 429 that does not say for how long
 SUCCESS_CODES = frozenset({"0", "success", "succeed"})
 
 _REFUSALS: Mapping[str, Refusal] = {
@@ -29,7 +31,7 @@ _REFUSALS: Mapping[str, Refusal] = {
     "task_not_exist": Refusal.NOT_FOUND,
     "invalid_request": Refusal.PARAMETERS,
 }
-_NOTHING_CREATED = frozenset({"1302", "1303"})
+_NOTHING_CREATED: Mapping[str, timedelta | None] = {"1302": TOO_FAST, "1303": None}
 _MAYBE_CREATED = frozenset({"5000", "5001", "5002"})
 # A gateway that could not read its upstream's answer puts that answer, as text, into its own message.
 _UPSTREAM_IN_MESSAGE = frozenset({"fail_to_fetch_task"})
@@ -52,7 +54,7 @@ def error_of_status(http_status: int, message: str) -> SubmitterError:
     """What an HTTP status says where no code does."""
     said = message or f"HTTP {http_status}"
     if http_status == 429:
-        return Deferred(said)
+        return Deferred(said, after=TOO_FAST)
     if http_status == 408 or http_status >= 500 or http_status < 300:
         return Unanswered(said)
     kind = Refusal.CREDENTIALS if http_status in {401, 403} else Refusal.OTHER
@@ -65,13 +67,13 @@ def _error_of_code(http_status: int, code: str, message: str) -> SubmitterError:
     if code in _UPSTREAM_IN_MESSAGE and (upstream := _upstream_error(http_status, message)) is not None:
         return upstream
     if code in _NOTHING_CREATED:
-        return Deferred(f"{code}: {message}", code=code)
+        return Deferred(f"{code}: {message}", code=code, after=_NOTHING_CREATED[code])
     if code in _MAYBE_CREATED:
         return Unanswered(f"{code}: {message}")
     if code in _REFUSALS:
         return Refused(message, code=code, http_status=http_status, kind=_kind(code, message))
     if http_status == 429:
-        return Deferred(f"{code}: {message}", code=code)
+        return Deferred(f"{code}: {message}", code=code, after=TOO_FAST)
     if http_status == 408 or http_status >= 500:
         return Unanswered(f"{code}: {message}" if code else message or f"HTTP {http_status}")
     kind = Refusal.CREDENTIALS if http_status in {401, 403} else Refusal.OTHER

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from submitter.errors import FieldProblem, InvalidRequest, Unreadable
 from submitter.moments import Moment
-from submitter.providers.base import Call, Capabilities, Received, Trust
+from submitter.providers.base import MOST_IN_BATCH, Call, Capabilities, Received, Trust
 from submitter.providers.codes import error_in, error_of_status
 from submitter.providers.reading import parse, read_task, read_tasks
 from submitter.report import StatusReport
@@ -80,6 +80,16 @@ class KlingFamily:
         if not self.capabilities.list_query:
             raise ValueError(f"{self.name} has no list of tasks")
         return Call(method="GET", path=f"{self._path(endpoint)}?pageNum={page}&pageSize={page_size}")
+
+    def batch_call(self, *, provider_task_ids: Sequence[str] = (), external_task_ids: Sequence[str] = ()) -> Call:
+        """GET up to 20 tasks, by the provider's ids or by ours (wire.md §1, O). Raises ValueError."""
+        if not self.capabilities.batch_query:
+            raise ValueError(f"{self.name} is not known to answer about several tasks at once: set flags.batch_query")
+        ids = provider_task_ids or external_task_ids
+        if bool(provider_task_ids) == bool(external_task_ids) or len(ids) > MOST_IN_BATCH:
+            raise ValueError(f"a batch is asked for by 1 to {MOST_IN_BATCH} ids of one kind")
+        name = "task_ids" if provider_task_ids else "external_task_ids"
+        return Call(method="GET", path=f"{self.prefix}/tasks?{name}={','.join(quote(each, safe='') for each in ids)}")
 
     def authorize(self, call: Call, *, now: Moment) -> Call:  # noqa: ARG002 - a JWT needs the time, a key does not
         """The call with `Authorization: Bearer <api_key>`."""

@@ -13,7 +13,7 @@ from tests.flows.builders import WEBHOOK_SECRET, Clock, House, World, free_port,
 NOW: Moment = 1_795_168_800_000  # 2026-11-20T10:00:00Z
 FORGED = report("succeed", images=["https://forger.example/fox.png"])
 STRANGERS = "whsec_" + base64.b64encode(b"a secret that is somebody else's").decode()
-SELDOM = {"first_after": "24h", "interval": "24h"}  # so that every question is about a doubt
+SELDOM = {"learn": False, "first_after": "24h", "interval": "24h"}  # so that every question is about a doubt
 NEWER = "whsec_" + base64.b64encode(b"the secret that comes after it..").decode()
 
 

@@ -40,8 +40,8 @@ GATEWAYS = {"kling": "kling", "unsigned": "kling", "cometapi": "cometapi", "powe
 TRUSTS = {"kling": "signed", "unsigned": "token", "cometapi": "token", "powertokens": "token"}
 LOOKED_UP = ("unsigned", "powertokens")  # where the provider promises to find a task by our id
 
-ONLY_CALLBACKS = {"first_after": "1h", "interval": "25s", "budget_per_minute": 10_000}
-ASKING = {"first_after": "0s", "interval": "20ms", "budget_per_minute": 10_000}
+ONLY_CALLBACKS = {"learn": False, "first_after": "1h", "interval": "25s", "budget_per_minute": 10_000}
+ASKING = {"learn": False, "first_after": "0s", "interval": "20ms", "budget_per_minute": 10_000}
 
 
 class Clock:
@@ -142,7 +142,7 @@ class House:
     async def told(self, name: str) -> list[Json]:
         """A task's events as apps are told them, snapshots included."""
         events = (await self.http.get("/v1/events", params={"limit": 500})).json()["events"]
-        return [event for event in events if event["task"]["external_task_id"] == name]
+        return [event for event in events if event["task"] and event["task"]["external_task_id"] == name]
 
     async def tick(self) -> Json:
         return (await self.http.post("/v1/tick", params={"seconds": 1})).json()

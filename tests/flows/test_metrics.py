@@ -180,7 +180,7 @@ async def test_the_page_is_what_prometheus_reads_whatever_a_label_holds() -> Non
     counters.refused("bad_http", route=odd)
     writer = WriterState(waiting=3, waiting_bytes=99, batches=7, entries=70, trouble="disk full")
 
-    page = render(counters, writer, [])
+    page = render(counters, writer, [], {})
     families = {family.name: family for family in text_string_to_metric_families(page)}
     samples = read(page)
 

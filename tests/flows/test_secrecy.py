@@ -96,7 +96,7 @@ def database(folder: Path) -> bytes:
 async def have_a_bad_day(life: Life, world: World) -> tuple[list[str], list[str]]:
     """Every kind of trouble that logs something; answers the tokens in use and the problem documents."""
     faults = ("", "busy", "policy", "unanswered", "server_error", "html", "drop_all", "forged", "opposite")
-    faults += ("odd_shape=newer", "http200_error", "query_error=500,drop_all", "fail: no", "forged_url")
+    faults += ("odd_shape=newer", "http200_error=1303", "query_error=500,drop_all", "fail: no", "forged_url")
     answers = await asyncio.gather(
         *(
             life.submit(account, f"{PROMPT} [[{fault}]]", f"{account}-{number}")

@@ -33,6 +33,7 @@ from receiver.ledger.sqlite import SqliteLedger
 from receiver.ledger.sqlite.connection import in_thread
 from receiver.ledger.sqlite.hearing import Hear
 from receiver.ledger.sqlite.writer import Writer
+from receiver.pathhealth import PathHealth
 from receiver.straggler import AnswerKind, Outcome
 from receiver.task import Decision
 from submitter.moments import Moment
@@ -205,6 +206,29 @@ class KeepsPausesInMemory(SqliteLedger):
         await super().settle(outcomes, judge)
 
 
+class AsksAboutManyForNothing(Meddler):
+    async def claim_round(self, provider: str, **asked: Any) -> list[Claim]:
+        await self.meddle("update query_budgets set spent = 0")
+        return await super().claim_round(provider, **asked)
+
+
+class LooksOnThePageAgain(Meddler):
+    async def settle(self, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause] = ()) -> None:
+        await super().settle(outcomes, judge, pauses)
+        await self.meddle("update tasks set alone = 0", "update listings set asked_at = '{}'")
+
+
+class GivesUpTasksOfAStranger(Meddler):
+    async def settle(self, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause] = ()) -> None:
+        await super().settle(outcomes, judge, pauses)
+        await self.meddle("update query_budgets set recent = '[]', unknown_until = 0")
+
+
+class SpendsWhatItLikes(SqliteLedger):
+    async def open_task(self, opening: Opening) -> Opened:
+        return await super().open_task(replace(opening, units_per_day=None))
+
+
 class LeasesNothing(Meddler):
     within = "update tasks set lease_until = null"
 
@@ -367,6 +391,27 @@ class ForgetsRevocations(Meddler):
         return revoked
 
 
+class NeverSeesTheDark(Meddler):
+    async def apply(self, batch: Sequence[Heard], judge: Judge) -> list[Decision | Refusal]:
+        outcomes = await super().apply(batch, judge)
+        await self.meddle("delete from paths")
+        return outcomes
+
+
+class LeavesQuestionsWhereTheyWere(Meddler):
+    """Whatever becomes of the path."""
+
+    async def apply(self, batch: Sequence[Heard], judge: Judge) -> list[Decision | Refusal]:
+        class Patient:
+            def query_on_path(self, sent_at: Moment, *, path: PathHealth, **others: Any) -> Moment:
+                return judge.query_on_path(sent_at, path=PathHealth(), **others)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(judge, name)
+
+        return await super().apply(batch, Patient())
+
+
 def _refenced(raw: sqlite3.Connection, outcome: Outcome) -> Outcome:
     """The outcome under whatever fence is in force."""
     row = raw.execute("select fence from tasks where external_task_id = ?", (outcome.external_task_id,)).fetchone()
@@ -411,6 +456,10 @@ CAUGHT_BY: list[tuple[type[SqliteLedger], str]] = [
     (SpendsWithoutCounting, "test_the_budget_of_a_minute_is_spent_once_even_across_a_restart"),
     (LetsDoubtSpendItAll, "test_doubt_may_use_a_quarter_of_the_budget_even_across_a_restart"),
     (KeepsPausesInMemory, "test_a_paused_account_is_left_in_peace_even_after_a_restart"),
+    (AsksAboutManyForNothing, "test_a_page_is_one_request_of_the_budget_however_many_tasks_it_is_for"),
+    (LooksOnThePageAgain, "test_a_task_that_a_page_did_not_show_is_asked_about_by_itself_and_not_counted"),
+    (GivesUpTasksOfAStranger, "test_no_such_task_is_not_believed_of_an_account_that_is_strange_to_its_provider"),
+    (SpendsWhatItLikes, "test_creates_that_would_go_over_the_day_wait_and_say_why"),
     (LeasesNothing, "test_two_claimers_never_get_the_same_task"),
     (SendsTwice, "test_two_senders_never_get_the_same_task"),
     (SendsBeforeLookingUp, "test_a_lost_create_is_looked_up_before_it_is_sent_again_under_the_same_id"),
@@ -436,6 +485,8 @@ CAUGHT_BY: list[tuple[type[SqliteLedger], str]] = [
     (ReplaysWithoutLooking, "test_what_has_left_the_drawer_is_not_heard_again"),
     (ListsEverybodysTasks, "test_a_tenants_pages_show_its_own_tasks_at_its_own_accounts_alone"),
     (ForgetsRevocations, "test_a_revocation_is_for_good_and_twice_is_once"),
+    (NeverSeesTheDark, "test_a_path_stays_dark_over_a_restart"),
+    (LeavesQuestionsWhereTheyWere, "test_in_the_dark_every_task_that_runs_is_due_as_soon_as_asking_pays"),
     (ExpiresEarly, "test_a_silent_task_expires_at_its_deadline_and_not_before"),
 ]
 

@@ -151,3 +151,24 @@ def test_this_family_shakes_no_hands(kind: str) -> None:
 def _decoded(part: str) -> dict[str, object]:
     decoded: dict[str, object] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     return decoded
+
+
+def test_several_tasks_are_asked_for_at_once_where_a_flag_says_so() -> None:
+    account = provider("kling", flags={"batch_query": True})
+
+    assert "/tasks?task_ids=1,a%2Fb" == account.batch_call(provider_task_ids=["1", "a/b"]).path
+    assert "/tasks?external_task_ids=t_a,t_b" == account.batch_call(external_task_ids=["t_a", "t_b"]).path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_adapter_assumes_that_several_can_be_asked_for_at_once(kind: str) -> None:
+    with pytest.raises(ValueError, match=r"flags\.batch_query"):
+        provider(kind).batch_call(provider_task_ids=["1"])
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [([], []), (["1"], ["t_a"]), (["1"] * 21, [])])
+def test_a_batch_is_of_one_to_twenty_ids_of_one_kind(theirs: list[str], ours: list[str]) -> None:
+    account = provider("kling", flags={"batch_query": True})
+
+    with pytest.raises(ValueError, match="1 to 20 ids of one kind"):
+        account.batch_call(provider_task_ids=theirs, external_task_ids=ours)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from receiver.pathhealth import PathHealth
 from receiver.schedule import (
     DOUBT_SPACING,
     LOOK_UP,
@@ -82,19 +83,22 @@ def test_look_ups_take_a_few_minutes_in_all() -> None:
 
 
 def test_a_task_that_was_sent_is_a_straggler_after_ninety_seconds() -> None:
-    assert NOW + 90 * SECOND == first_query_at(NOW, PLAN)
+    assert NOW + 90 * SECOND == first_query_at(NOW, PLAN, PathHealth())
 
 
 @pytest.mark.parametrize("queries", range(STEADY_QUERIES + 1))
 def test_a_silent_task_is_asked_about_steadily_at_first(queries: int) -> None:
-    at = next_query_at(task(TaskState.SUBMITTED, queries=queries), PLAN, now=NOW)
+    at = next_query_at(task(TaskState.SUBMITTED, queries=queries), PLAN, path=PathHealth(), now=NOW)
 
     assert at is not None
     assert 25 * SECOND <= at - NOW <= 27.5 * SECOND
 
 
 def test_a_task_that_stays_silent_is_asked_about_ever_more_seldom() -> None:
-    moments = [next_query_at(task(TaskState.SUBMITTED, queries=queries), PLAN, now=NOW) for queries in range(6, 40)]
+    moments = [
+        next_query_at(task(TaskState.SUBMITTED, queries=queries), PLAN, path=PathHealth(), now=NOW)
+        for queries in range(6, 40)
+    ]
 
     delays = [moment - NOW for moment in moments if moment is not None]
     assert all(later * 1.1 >= earlier for earlier, later in pairwise(delays))
@@ -104,23 +108,23 @@ def test_a_task_that_stays_silent_is_asked_about_ever_more_seldom() -> None:
 
 @pytest.mark.parametrize("state", [TaskState.SUCCEEDED, TaskState.FAILED, TaskState.REFUSED, TaskState.EXPIRED])
 def test_a_task_at_rest_is_asked_about_no_more(state: TaskState) -> None:
-    assert next_query_at(task(state), PLAN, now=NOW) is None
+    assert next_query_at(task(state), PLAN, path=PathHealth(), now=NOW) is None
 
 
 @pytest.mark.parametrize(("asked", "after"), [(0, 0), (1, 20 * SECOND), (2, 60 * SECOND)])
 @pytest.mark.parametrize("before", [held(), task(TaskState.SUCCEEDED, doubt=Doubt.OPPOSITE_FINALS)])
 def test_a_doubt_is_asked_about_three_times_spaced(before: Task, asked: int, after: int) -> None:
-    assert NOW + after == next_query_at(replace(before, doubt_queries=asked), PLAN, now=NOW)
+    assert NOW + after == next_query_at(replace(before, doubt_queries=asked), PLAN, path=PathHealth(), now=NOW)
 
 
 def test_a_settled_doubt_that_was_asked_about_three_times_is_left_alone() -> None:
     doubtful = task(TaskState.SUCCEEDED, doubt=Doubt.OPPOSITE_FINALS, doubt_queries=len(DOUBT_SPACING))
 
-    assert next_query_at(doubtful, PLAN, now=NOW) is None
+    assert next_query_at(doubtful, PLAN, path=PathHealth(), now=NOW) is None
 
 
 def test_a_held_task_that_was_asked_about_three_times_is_asked_about_like_any_silent_one() -> None:
-    at = next_query_at(held(doubt_queries=3, queries=3), PLAN, now=NOW)
+    at = next_query_at(held(doubt_queries=3, queries=3), PLAN, path=PathHealth(), now=NOW)
 
     assert at is not None
     assert at - NOW >= 25 * SECOND
@@ -151,4 +155,4 @@ LATER = NOW + 90 * SECOND
 def test_news_moves_the_next_question(after: Task, ask_now: bool, due: Moment | None, expected: Moment | None) -> None:
     decision = Decision(verdict=Verdict.APPLIED, task=after, ask_now=ask_now)
 
-    assert expected == query_after_news(decision, due, PLAN, now=NOW)
+    assert expected == query_after_news(decision, due, PLAN, path=PathHealth(), now=NOW)

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from receiver.pathhealth import PathHealth
 from receiver.schedule import LOOK_UP, LOOK_UPS, SENDS, QueryPlan, next_query_at
 from receiver.straggler import AnswerKind, Next, Outcome, after_query
 from receiver.task import Doubt, Task, TaskState
@@ -28,12 +29,12 @@ def _after(
     sends: int = 1,
 ) -> tuple[Next, Moment | None]:
     outcome = Outcome(external_task_id=OURS, fence=1, kind=kind, now=NOW, after=after)
-    return after_query(before, outcome, PLAN, misses=misses, missed_since=missed_since, sends=sends)
+    return after_query(before, outcome, PLAN, path=PathHealth(), misses=misses, missed_since=missed_since, sends=sends)
 
 
 @pytest.mark.parametrize("kind", [AnswerKind.HEARD, AnswerKind.TROUBLE])
 def test_a_task_that_is_still_open_is_asked_about_again(kind: AnswerKind) -> None:
-    assert (Next.ASK, next_query_at(SILENT, PLAN, now=NOW)) == _after(SILENT, kind)
+    assert (Next.ASK, next_query_at(SILENT, PLAN, path=PathHealth(), now=NOW)) == _after(SILENT, kind)
 
 
 @pytest.mark.parametrize("kind", [AnswerKind.HEARD, AnswerKind.TROUBLE])

@@ -209,6 +209,33 @@ async def test_the_list_is_newest_first_and_paged(play):
     assert [ids[::-1], ids[:2:-1], ids[:1], []] == listed
 
 
+async def test_the_list_may_be_oldest_first_too(play):
+    sandbox = await play(lists_oldest_first=True)
+    ids = [await sandbox.task_id("kling", "a fox", f"t_{index}") for index in range(3)]
+    listed = (await sandbox.client.get(sandbox.images("kling"))).json()["data"]
+
+    assert ids == [task["task_id"] for task in listed]
+
+
+async def test_several_are_asked_for_by_either_id_whatever_their_endpoint(play):
+    sandbox = await play()
+    ids = [await sandbox.task_id("kling", "a fox", f"t_{index}") for index in range(3)]
+    batch = f"{sandbox.running.base_url}/kling/tasks"
+    answers = [
+        [task["task_id"] for task in (await sandbox.client.get(f"{batch}?{query}")).json()["data"]]
+        for query in (f"task_ids={ids[2]},{ids[0]}", "external_task_ids=t_1,t_unknown", "task_ids=t_unknown")
+    ]
+
+    assert [[ids[2], ids[0]], [ids[1]], []] == answers
+
+
+@pytest.mark.parametrize("query", ["", "task_ids=", "task_ids=1&external_task_ids=2", "task_ids=" + "1," * 21])
+async def test_a_batch_of_none_of_more_than_twenty_or_of_two_kinds_is_refused(play, query):
+    sandbox = await play()
+
+    assert 1201 == (await sandbox.client.get(f"{sandbox.running.base_url}/kling/tasks?{query}")).json()["code"]
+
+
 @pytest.mark.parametrize("query", ["pageNum=0", "pageNum=1001", "pageSize=501", "pageSize=x", "pageSize=²"])
 async def test_a_page_beyond_the_limits_is_refused(play, query):
     sandbox = await play()

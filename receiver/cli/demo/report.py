@@ -16,6 +16,8 @@ from rich.table import Table
 from receiver.cli.demo.app import App
 from receiver.cli.demo.plan import Planned
 from receiver.cli.output import out
+from receiver.ledger.sqlite import SqliteReader
+from submitter.moments import EARLIEST
 
 POLLING_EVERY_SECONDS = 25.0
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -29,6 +31,7 @@ class Tally:
     heard: Counter[tuple[str, str]]  # reports by source and verdict
     events: Counter[str]
     counts: Mapping[str, Any]  # the sandbox's own
+    queries: int  # requests, however many tasks each was about
     images_saved: int
     images_expected: int
     planned: Sequence[Planned]
@@ -64,11 +67,6 @@ class Tally:
         """How often an end was told."""
         return self.events["task.succeeded"] + self.events["task.failed"]
 
-    @property
-    def queries(self) -> int:
-        """What was asked in all."""
-        return sum(task["queries"] for task in self.tasks)
-
     def polling_would_have_asked(self, *, pace: float) -> int:
         """What a loop that asks every 25 s would have spent on the same tasks, from their real times."""
         settled = [task for task in self.tasks if task["sent_at"] and task["state"] in {"succeeded", "failed"}]
@@ -76,7 +74,7 @@ class Tally:
 
 
 async def tally(
-    client: httpx.AsyncClient, sandbox_url: str, planned: Sequence[Planned], app: App, images: Path
+    client: httpx.AsyncClient, sandbox_url: str, planned: Sequence[Planned], app: App, folder: Path
 ) -> Tally:
     """Ask the receiver and the sandbox, and fetch the images while they live."""
     tasks = (await client.get("/v1/tasks", params={"limit": 500, "include": "request"})).json()["tasks"]
@@ -94,11 +92,20 @@ async def tally(
         heard=heard,
         events=events,
         counts=counts,
-        images_saved=await _save_images(client, tasks, images),
+        queries=await _requests_made(folder / "ledger.db"),
+        images_saved=await _save_images(client, tasks, folder / "images"),
         images_expected=sum(_images_asked(task["request"]) for task in tasks if task["state"] == "succeeded"),
         planned=planned,
         app=app,
     )
+
+
+async def _requests_made(ledger: Path) -> int:
+    reader = await SqliteReader.open(ledger)
+    try:
+        return sum(each.requests for each in await reader.requests_since(EARLIEST))
+    finally:
+        await reader.aclose()
 
 
 def report_json(counted: Tally, *, pace: float) -> dict[str, Any]:

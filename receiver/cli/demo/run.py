@@ -60,7 +60,7 @@ async def run_demo(*, tasks: int, seed: int, folder: Path, as_json: bool = False
             submitting.cancel()
         await _until_quiet(client, sandbox)
         await _until_told(client)
-        counted = await tally(client, sandbox.base_url, planned, app, folder / "images")
+        counted = await tally(client, sandbox.base_url, planned, app, folder)
     if as_json:
         print_json(report_json(counted, pace=PACE))
         return counted.adds_up

@@ -6,22 +6,30 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
+from receiver.acquaintance import QUESTIONS_REST
 from receiver.ledger.base import Claim, Judge, Pause
 from receiver.ledger.errors import NotPossible, UnknownTask
+from receiver.ledger.sqlite.acquaintances import Acquaintances
+from receiver.ledger.sqlite.budget import A_SHARE, Budget, add_questions
 from receiver.ledger.sqlite.events import write_decision
+from receiver.ledger.sqlite.paths import Paths
 from receiver.ledger.sqlite.rows import ROW, TaskRow, fetch, row_of, update_tasks
 from receiver.ledger.sqlite.sending import queue_again
+from receiver.ledger.sqlite.timings import Timings
 from receiver.lifecycle import expire, refuse
+from receiver.listing import Shape, Together
 from receiver.schedule import DOUBT_SPACING
-from receiver.straggler import AnswerKind, Next, Outcome, Purpose
+from receiver.straggler import NOT_SHOWN, AnswerKind, Next, Outcome, Purpose
 from receiver.task import Decision, SettledBy, Task
 from receiver.values import replace
 from submitter.moments import Moment, millis
 
-BUDGET_WINDOW = timedelta(minutes=1)
-DOUBTS_SHARE = 4  # doubt may use a quarter of the budget
+UNCOUNTED = NOT_SHOWN | {AnswerKind.NOT_ASKED}  # no request was about the task
+# How a task is not asked about any more: `alone` as the column has it.
+_ALONE = {AnswerKind.NOT_ON_PAGE: 1, AnswerKind.NOT_IN_BATCH: 2}
 
 
 def claim_stragglers(
@@ -30,20 +38,36 @@ def claim_stragglers(
     """The longest due first, as far as each provider's budget of this minute goes; spent with the claim."""
     claims: list[Claim] = []
     for provider, per_minute in budgets.items():
-        budget = _Budget(raw, provider, per_minute=per_minute, now=now)
-        if budget.is_paused or budget.left <= 0:
-            continue
-        room = min(limit - len(claims), budget.left)
-        due = [
-            *_due(raw, provider, is_doubt=True, now=now, limit=min(room, budget.left_for_doubt)),
-            *_due(raw, provider, is_doubt=False, now=now, limit=room),
-        ]
-        for row in sorted(due, key=lambda each: (each.query_at or 0, each.key))[:room]:
-            purpose = _purpose(row.task)
-            budget.spend(purpose)
-            claims.append(_claim(raw, row, purpose, now=now, lease=lease))
+        budget = Budget(raw, provider, per_minute=per_minute, now=now)
+        claims += claim_singles(raw, provider, budget, now=now, lease=lease, limit=limit - len(claims))
         budget.write()
     return claims
+
+
+def claim_singles(
+    raw: sqlite3.Connection,
+    provider: str,
+    budget: Budget,
+    *,
+    now: Moment,
+    lease: timedelta,
+    limit: int,
+    among: Sequence[int] | None = None,
+) -> list[Claim]:
+    """A question each, shared fairly between the purposes; `among` are the keys that come into question."""
+    room = 0 if budget.is_paused else min(limit, budget.left)
+    if room <= 0:
+        return []
+    rooms = {Purpose.DOUBT: min(room, budget.left_for_doubt), Purpose.LOOK_UP: room, Purpose.SILENCE: room}
+    due = [
+        _due(raw, provider, purpose, now=now, limit=room_of_it, among=among) for purpose, room_of_it in rooms.items()
+    ]
+    rows = _fair(due, room)
+    for row in rows:
+        budget.spend(purpose_of(row.task))
+    if rows:
+        add_questions(raw, provider, Shape.SINGLE, requests=len(rows), tasks=0, now=now)
+    return claim_rows(raw, rows, now=now, lease=lease, together=None)
 
 
 def claim_task(raw: sqlite3.Connection, external_task_id: str, *, now: Moment, lease: timedelta) -> Claim:
@@ -51,25 +75,31 @@ def claim_task(raw: sqlite3.Connection, external_task_id: str, *, now: Moment, l
     row = fetch(raw, external_task_id)
     if row.task.sent_at is None and not row.task.adopted:
         raise NotPossible(f"{external_task_id} was not sent yet: there is nothing to ask about")
-    return _claim(raw, row, _purpose(row.task), now=now, lease=lease)
+    add_questions(raw, row.task.provider, Shape.SINGLE, requests=1, tasks=0, now=now)
+    return claim_rows(raw, [row], now=now, lease=lease, together=None)[0]
 
 
 def settle(raw: sqlite3.Connection, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause]) -> list[Task]:
     """Give claims back; the tasks as they are then. An outcome under an old fence, or for no task, changes nothing."""
     settled: list[Task] = []
+    beside = _Beside(paths=Paths(raw, judge), timings=Timings(raw), acquaintances=Acquaintances(raw))
     for outcome in outcomes:
         with contextlib.suppress(UnknownTask):
             row = fetch(raw, outcome.external_task_id)
             if row.fence == outcome.fence:
-                settled.append(_settle_one(raw, row, outcome, judge))
+                beside.acquaintances.note(row, outcome)
+                settled.append(_settle_one(raw, row, outcome, judge, beside))
+    beside.acquaintances.write()
     for pause in pauses:
         raw.execute(
             """
-            insert into query_budgets (provider, paused_until, pause_reason) values (?, ?, ?)
+            insert into query_budgets (provider, paused_until, pause_reason, is_stopped) values (?, ?, ?, ?)
             on conflict (provider) do update
-               set paused_until = max(paused_until, excluded.paused_until), pause_reason = excluded.pause_reason
+               set paused_until = excluded.paused_until, pause_reason = excluded.pause_reason,
+                   is_stopped = excluded.is_stopped
+             where excluded.paused_until >= paused_until
             """,
-            (pause.provider, pause.until, pause.reason),
+            (pause.provider, pause.until, pause.reason, pause.is_stop),
         )
     return settled
 
@@ -100,71 +130,60 @@ def settle_overdue(
     return decisions
 
 
-class _Budget:
-    """A provider's queries of the running minute, as a row."""
-
-    def __init__(self, raw: sqlite3.Connection, provider: str, *, per_minute: int, now: Moment) -> None:
-        self._raw = raw
-        self._provider = provider
-        row = raw.execute("select * from query_budgets where provider = ?", (provider,)).fetchone()
-        window_start = row["window_start"] if row else 0
-        is_running = row is not None and window_start <= now < window_start + millis(BUDGET_WINDOW)
-        self._window_start = window_start if is_running else now
-        self._spent = row["spent"] if row and is_running else 0
-        self._spent_on_doubt = row["spent_on_doubt"] if row and is_running else 0
-        self._per_minute = per_minute
-        self._has_spent = False
-        self.is_paused = row is not None and row["paused_until"] > now
-
-    @property
-    def left(self) -> int:
-        """How many more queries this minute holds."""
-        return self._per_minute - self._spent
-
-    @property
-    def left_for_doubt(self) -> int:
-        """How many of them doubt may have."""
-        return max(0, max(1, self._per_minute // DOUBTS_SHARE) - self._spent_on_doubt)
-
-    def spend(self, purpose: Purpose) -> None:
-        """Take one query."""
-        self._has_spent = True
-        self._spent += 1
-        self._spent_on_doubt += purpose is Purpose.DOUBT
-
-    def write(self) -> None:
-        """Keep what was spent, if anything was: an idle poller writes nothing."""
-        if not self._has_spent:
-            return
-        self._raw.execute(
-            """
-            insert into query_budgets (provider, window_start, spent, spent_on_doubt) values (?, ?, ?, ?)
-            on conflict (provider) do update
-               set window_start = excluded.window_start, spent = excluded.spent,
-                   spent_on_doubt = excluded.spent_on_doubt
-            """,
-            (self._provider, self._window_start, self._spent, self._spent_on_doubt),
-        )
+# What belongs to a purpose, as conditions on `tasks`: as `purpose_of` says it of one.
+_PURPOSES = {
+    Purpose.LOOK_UP: "state = 'pending' and sent_at is not null and task_id is null",
+    Purpose.DOUBT: "doubt is not null and doubt_queries < :most",
+    Purpose.SILENCE: "(doubt is null or doubt_queries >= :most)",
+}
 
 
-def _due(raw: sqlite3.Connection, provider: str, *, is_doubt: bool, now: Moment, limit: int) -> list[TaskRow]:
-    """What is due and not leased; doubts and the rest apart, lest one keep the other waiting."""
-    is_in_turn = (
-        "doubt is not null and doubt_queries < :most" if is_doubt else "(doubt is null or doubt_queries >= :most)"
-    )
+def _due(
+    raw: sqlite3.Connection,
+    provider: str,
+    purpose: Purpose,
+    *,
+    now: Moment,
+    limit: int,
+    among: Sequence[int] | None,
+) -> list[TaskRow]:
+    """What is due and not leased; the purposes apart, lest one keep the others waiting."""
+    is_look_up = _PURPOSES[Purpose.LOOK_UP]
+    belongs = is_look_up if purpose is Purpose.LOOK_UP else f"not ({is_look_up}) and {_PURPOSES[purpose]}"
+    is_among = "true" if among is None else "key in (select value from json_each(:among))"
     found = raw.execute(
         f"""
         select {ROW} from tasks
          where provider = :provider and query_at <= :now and (lease_until is null or lease_until <= :now)
-           and {is_in_turn}
+           and {belongs} and {is_among}
          order by query_at, key limit :limit
-        """,  # noqa: S608 - one of the two conditions above
-        {"provider": provider, "now": now, "most": len(DOUBT_SPACING), "limit": limit},
+        """,  # noqa: S608 - conditions of this module
+        {
+            "provider": provider,
+            "now": now,
+            "most": len(DOUBT_SPACING),
+            "limit": limit,
+            "among": json.dumps(among or ()),
+        },
     )
     return [row_of(each) for each in found.fetchall()]
 
 
-def _purpose(task: Task) -> Purpose:
+def _fair(due: Sequence[list[TaskRow]], room: int) -> list[TaskRow]:
+    """A quarter of the room is sure for each purpose that has something due; the longest due have the rest."""
+    sure = -(-room // A_SHARE)
+    assured = [row for rows in due for row in rows[:sure]]
+    others = [row for rows in due for row in rows[sure:]]
+    chosen = [*_longest_due(assured)[:room], *_longest_due(others)[: max(0, room - len(assured))]]
+    return _longest_due(chosen)
+
+
+def _longest_due(rows: Sequence[TaskRow]) -> list[TaskRow]:
+    return sorted(rows, key=lambda each: (each.query_at or 0, each.key))
+
+
+def purpose_of(task: Task) -> Purpose:
+    """Why this task would be asked about now."""
     if task.is_unanswered and task.task_id is None:
         return Purpose.LOOK_UP
     if task.doubt is not None and task.doubt_queries < len(DOUBT_SPACING):
@@ -172,29 +191,67 @@ def _purpose(task: Task) -> Purpose:
     return Purpose.SILENCE
 
 
-def _claim(raw: sqlite3.Connection, row: TaskRow, purpose: Purpose, *, now: Moment, lease: timedelta) -> Claim:
-    is_doubt = purpose is Purpose.DOUBT
+def claim_rows(
+    raw: sqlite3.Connection, rows: Sequence[TaskRow], *, now: Moment, lease: timedelta, together: Together | None
+) -> list[Claim]:
+    """Lease these, each under a new fence, and count the question."""
+    purposes = [purpose_of(row.task) for row in rows]
     raw.execute(
         """
-        update tasks set lease_until = ?, fence = fence + 1, queries = queries + 1,
-               doubt_queries = doubt_queries + ?
-         where key = ?
+        update tasks set lease_until = :until, fence = fence + 1, queries = queries + 1,
+               doubt_queries = doubt_queries + (key in (select value from json_each(:doubts)))
+         where key in (select value from json_each(:keys))
         """,
-        (now + millis(lease), is_doubt, row.key),
+        {
+            "until": now + millis(lease),
+            "keys": json.dumps([row.key for row in rows]),
+            "doubts": json.dumps([row.key for row, why in zip(rows, purposes, strict=True) if why is Purpose.DOUBT]),
+        },
     )
-    task = replace(row.task, queries=row.task.queries + 1, doubt_queries=row.task.doubt_queries + is_doubt)
-    return Claim(task=task, purpose=purpose, fence=row.fence + 1)
+    return [
+        Claim(
+            task=replace(
+                row.task,
+                queries=row.task.queries + 1,
+                doubt_queries=row.task.doubt_queries + (purpose is Purpose.DOUBT),
+            ),
+            purpose=purpose,
+            fence=row.fence + 1,
+            claimed_at=now,
+            together=together,
+        )
+        for row, purpose in zip(rows, purposes, strict=True)
+    ]
 
 
-def _settle_one(raw: sqlite3.Connection, row: TaskRow, outcome: Outcome, judge: Judge) -> Task:
-    if outcome.kind is AnswerKind.NOT_ASKED:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Beside:
+    """What is known of the accounts whose claims are given back."""
+
+    paths: Paths
+    timings: Timings
+    acquaintances: Acquaintances
+
+
+def _settle_one(raw: sqlite3.Connection, row: TaskRow, outcome: Outcome, judge: Judge, beside: _Beside) -> Task:
+    if outcome.kind in UNCOUNTED:
         is_doubt = outcome.purpose is Purpose.DOUBT
         row.task = replace(row.task, queries=row.task.queries - 1, doubt_queries=row.task.doubt_queries - is_doubt)
     row.task = replace(row.task, endpoint=outcome.endpoint or row.task.endpoint)
     _count_misses(row, outcome)
+    is_running = outcome.kind is AnswerKind.HEARD and not row.task.is_at_rest
+    known = beside.timings.known(row.task.provider, row.timing_class) if is_running and judge.learns else None
     following, row.query_at = judge.after_query(
-        row.task, outcome, misses=row.misses, missed_since=row.missed_since, sends=row.sends
+        row.task,
+        outcome,
+        known=known,
+        path=beside.paths.of(row.task.provider),
+        misses=row.misses,
+        missed_since=row.missed_since,
+        sends=row.sends,
     )
+    if following is Next.END and beside.acquaintances.doubts(row, outcome):
+        following, row.query_at = Next.ASK, outcome.now + millis(QUESTIONS_REST)
     if following is Next.SEND_AGAIN:
         queue_again(row, now=outcome.now)
     decision = _end(row.task, outcome) if following is Next.END else None
@@ -202,7 +259,10 @@ def _settle_one(raw: sqlite3.Connection, row: TaskRow, outcome: Outcome, judge: 
         update_tasks(raw, [row])
     else:
         write_decision(raw, row, decision)
-    raw.execute("update tasks set lease_until = null where key = ?", (row.key,))
+    raw.execute(
+        "update tasks set lease_until = null, alone = max(alone, ?) where key = ?",
+        (_ALONE.get(outcome.kind, 0), row.key),
+    )
     return row.task
 
 

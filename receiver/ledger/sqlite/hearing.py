@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from receiver.ledger.base import Heard, Judge
 from receiver.ledger.errors import ForeignTask, Refusal
+from receiver.ledger.evidence import path_after
 from receiver.ledger.sqlite.events import insert_events
 from receiver.ledger.sqlite.links import Links
+from receiver.ledger.sqlite.paths import Paths
 from receiver.ledger.sqlite.rows import ROW, TaskRow, forget_pictures, insert_task, row_of, update_tasks
 from receiver.ledger.sqlite.sets import select_in
+from receiver.ledger.sqlite.timings import Timings
+from receiver.pathhealth import PathHealth, PathState
 from receiver.task import Decision, Event, ReportCounts, Source, Task, TaskState, Verdict
+from receiver.timing import Known, finish_of
 from submitter.report import fingerprint
 
 _Id: TypeAlias = tuple[str, str]  # a provider, and what it calls a task
+_NOT_RUNNING = frozenset({TaskState.PENDING, TaskState.REFUSED, TaskState.EXPIRED})
 _PROOF = frozenset({Source.ANSWER, Source.QUERY})
 
 
@@ -41,6 +48,8 @@ class _Batch:
     def __init__(self, raw: sqlite3.Connection, items: Sequence[Heard], judge: Judge) -> None:
         self._raw = raw
         self._judge = judge
+        self._paths = Paths(raw, judge)
+        self._latest = max(heard.now for heard in items)
         ids = list(dict.fromkeys(heard.external_task_id for heard in items))
         self._rows = _rows_by_id(raw, ids)
         self._tombstones = _tombstones(raw, ids) if len(self._rows) < len(ids) else {}
@@ -54,6 +63,7 @@ class _Batch:
                 if heard.external_task_id in self._rows
             },
         )
+        self._timings = Timings(raw)
         self._events: list[Event] = []
         self._changed: dict[int, TaskRow] = {}
         self._answered: list[str] = []
@@ -75,7 +85,9 @@ class _Batch:
         """All of it, in a handful of statements."""
         update_tasks(self._raw, self._changed.values())
         self._links.write()
+        self._timings.write()
         insert_events(self._raw, self._events)
+        self._paths.write(now=self._latest)
         if self._answered:
             forget_pictures(self._raw, self._answered)
 
@@ -83,16 +95,43 @@ class _Batch:
         fact = self._facts[id(heard)]
         before = row.task
         decision = self._judge.decide(before, heard, self._links.best_trust(row.key, fact))
+        decision = self._note_path(row, fact, heard, decision)
         if decision.verdict is not None:
             self._links.remember(row, fact, heard, decision.verdict)
         if before.state is TaskState.PENDING and decision.task.state is not TaskState.PENDING:
             self._answered.append(before.external_task_id)
         row.task = decision.task
-        row.query_at = self._judge.query_after_news(decision, row.query_at, now=heard.now)
+        path = self._paths.of(heard.provider)
+        known = self._learn(row, before, decision, heard, path) if self._judge.learns else None
+        row.query_at = self._judge.query_after_news(decision, row.query_at, known=known, path=path, now=heard.now)
         self._owners.note(row.task)
         self._changed[row.key] = row
         self._events.extend(decision.events)
         return decision
+
+    def _learn(self, row: TaskRow, before: Task, decision: Decision, heard: Heard, path: PathHealth) -> Known | None:
+        """Remember how long it took, if this is its end; what is known of such tasks, if this is its beginning."""
+        task = decision.task
+        if not heard.report.is_final and heard.source is Source.QUERY and heard.trust.is_proof:
+            row.running_at = heard.now
+        finish = finish_of(before, decision, heard.source, running_at=row.running_at)
+        if finish is not None:
+            if path.state is PathState.DARK:
+                finish = dataclasses.replace(finish, is_called=None)
+            self._timings.note(task.provider, row.timing_class, finish, now=heard.now)
+        has_begun = before.state in _NOT_RUNNING and not task.is_at_rest and task.state is not TaskState.PENDING
+        is_eager = path.asks_eagerly and task.queries == 0 and not task.is_at_rest
+        return self._timings.known(task.provider, row.timing_class) if has_begun or is_eager else None
+
+    def _note_path(self, row: TaskRow, fact: bytes, heard: Heard, decision: Decision) -> Decision:
+        """What the report says of the path that callbacks take: said with the decision where it turns that."""
+        path = self._paths.of(heard.provider)
+        if path.is_calm and not heard.report.is_final:
+            return decision
+        is_first = not self._links.is_known_from(Source.CALLBACK, row.key, fact)
+        path = path_after(path, row.task, heard, decision, is_first=is_first)
+        turned = self._paths.put(heard.provider, path)
+        return decision if turned is None else dataclasses.replace(decision, path=turned)
 
     def _adopt(self, heard: Heard) -> TaskRow:
         row = insert_task(self._raw, self._judge.adopt(heard))

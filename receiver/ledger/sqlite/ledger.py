@@ -16,6 +16,8 @@ import structlog
 
 from receiver.keys import StoredKey
 from receiver.ledger.base import (
+    AccountState,
+    Asked,
     Change,
     Claim,
     Heard,
@@ -26,6 +28,7 @@ from receiver.ledger.base import (
     Opened,
     Opening,
     Page,
+    PageResult,
     Pause,
     Query,
     Seen,
@@ -46,7 +49,18 @@ from receiver.ledger.deliveries import (
 )
 from receiver.ledger.errors import LedgerUnusable, Refusal, Unwritable
 from receiver.ledger.migrate import migrate_sqlite
-from receiver.ledger.sqlite import claiming, keys, outbox, outboxclients, pictures, replaying, sending, unreadable
+from receiver.ledger.sqlite import (
+    claiming,
+    keys,
+    outbox,
+    outboxclients,
+    paths,
+    pictures,
+    replaying,
+    sending,
+    together,
+    unreadable,
+)
 from receiver.ledger.sqlite.connection import connect_reader, connect_writer, in_thread
 from receiver.ledger.sqlite.hearing import Hear
 from receiver.ledger.sqlite.lock import LedgerLock
@@ -55,6 +69,8 @@ from receiver.ledger.sqlite.opening import open_task, promise
 from receiver.ledger.sqlite.reader import SqliteReader
 from receiver.ledger.sqlite.writer import Single, Writer
 from receiver.lifecycle import HELD_FOR
+from receiver.listing import Sharing
+from receiver.pathhealth import PathHealth
 from receiver.straggler import Outcome
 from receiver.task import Decision, Record, Task
 from receiver.wiretask import WireTask
@@ -114,6 +130,16 @@ class SqliteLedger:
                 await in_thread(self._connection, _checkpoint)
             await self._connection.close()
             self._lock.release()
+
+    async def drop(self) -> None:
+        """Let go as a process that is killed does: nothing is committed any more, and nobody is told of anything.
+
+        For simulations and tests of what such an end leaves behind.
+        """
+        await self._writer.drop()
+        await self._reader.aclose()
+        await self._connection.close()
+        self._lock.release()
 
     @property
     def trouble(self) -> str | None:
@@ -195,6 +221,38 @@ class SqliteLedger:
             lambda raw: claiming.claim_stragglers(raw, now=now, lease=lease, limit=limit, budgets=budgets)
         )
 
+    async def claim_round(
+        self, provider: str, *, now: Moment, lease: timedelta, limit: int, budget: int, sharing: Sharing
+    ) -> list[Claim]:
+        """As Ledger.claim_round."""
+        return await self._write(
+            lambda raw: together.claim_round(
+                raw, provider, now=now, lease=lease, limit=limit, per_minute=budget, sharing=sharing
+            )
+        )
+
+    async def claim_riders(
+        self, provider: str, external_task_ids: Sequence[str], *, now: Moment, lease: timedelta
+    ) -> list[Claim]:
+        """As Ledger.claim_riders."""
+        return await self._write(
+            lambda raw: together.claim_riders(raw, provider, external_task_ids, now=now, lease=lease)
+        )
+
+    async def count_questions(self, asked: Sequence[Asked], pages: Sequence[PageResult] = ()) -> None:
+        """As Ledger.count_questions."""
+        await self._write(lambda raw: together.count_questions(raw, asked, pages))
+
+    async def listed_tasks(
+        self, provider: str, *, external_task_ids: Sequence[str], task_ids: Sequence[str]
+    ) -> list[Task]:
+        """As Ledger.listed_tasks."""
+        return await self._reader.listed_tasks(provider, external_task_ids=external_task_ids, task_ids=task_ids)
+
+    async def accounts(self) -> list[AccountState]:
+        """As Ledger.accounts."""
+        return await self._reader.accounts()
+
     async def claim_task(self, external_task_id: str, *, now: Moment, lease: timedelta) -> Claim:
         """As Ledger.claim_task."""
         return await self._write(lambda raw: claiming.claim_task(raw, external_task_id, now=now, lease=lease))
@@ -202,6 +260,14 @@ class SqliteLedger:
     async def settle(self, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause] = ()) -> None:
         """As Ledger.settle."""
         await self._write(lambda raw: claiming.settle(raw, outcomes, judge, pauses))
+
+    async def note_life(self, provider: str, judge: Judge, *, now: Moment) -> PathHealth | None:
+        """As Ledger.note_life."""
+        return await self._write(lambda raw: paths.note_life(raw, provider, judge, now=now))
+
+    async def paths(self) -> Mapping[str, PathHealth]:
+        """As Ledger.paths."""
+        return await self._reader.paths()
 
     async def settle_overdue(self, judge: Judge, *, now: Moment, limit: int) -> list[Decision]:
         """As Ledger.settle_overdue."""
@@ -391,12 +457,14 @@ def _change_in(outcomes: Sequence[object]) -> Change:
     for outcome in outcomes:
         if isinstance(outcome, Decision):
             tasks.append(outcome.task.external_task_id)
-            has_events |= bool(outcome.events)
+            has_events |= bool(outcome.events) or outcome.path is not None
             has_callbacks |= bool(outcome.events) and outcome.task.client_callback_url is not None
         elif isinstance(outcome, Task):
             tasks.append(outcome.external_task_id)
             has_events = True
             has_callbacks |= outcome.client_callback_url is not None
+        elif isinstance(outcome, PathHealth):
+            has_events = True
         elif isinstance(outcome, Settled):
             has_events |= bool(outcome.disabled)
         elif isinstance(outcome, list):

@@ -12,7 +12,7 @@ from receiver.ledger.base import Heard
 from receiver.ledger.sqlite.rows import TaskRow
 from receiver.ledger.sqlite.sets import insert_rows, select_in
 from receiver.ledger.sqlite.unreadable import KEPT_BYTES
-from receiver.task import Verdict
+from receiver.task import Source, Verdict
 from submitter.moments import Moment
 from submitter.providers.base import Trust
 
@@ -78,6 +78,11 @@ class Links:
         if not trusts:
             return None
         return next((trust for trust in trusts if trust.is_proof), Trust.TOKEN)
+
+    def is_known_from(self, source: Source, key: int, fact: bytes) -> bool:
+        """Whether this very fact was heard by this road."""
+        known = ((key, fact, str(source), str(trust)) for trust in self._trusts.get((key, fact), ()))
+        return any(identity in self._known or identity in self._new for identity in known)
 
     def remember(self, row: TaskRow, fact: bytes, heard: Heard, verdict: Verdict) -> None:
         """Link a new fact into the task's chain, or count one that was heard by this very road before."""

@@ -8,7 +8,8 @@ import sqlite3
 from receiver.ledger.base import Client, Opened, OpenedAs, Opening
 from receiver.ledger.errors import QuotaReached, TaskExists
 from receiver.ledger.sqlite.pictures import forget_unneeded, move_pictures
-from receiver.ledger.sqlite.queueing import UNANSWERED_HOLDS_SLOTS, has_room, paused_until, take_turn
+from receiver.ledger.sqlite.purse import purse_of, take_back
+from receiver.ledger.sqlite.queueing import UNANSWERED_HOLDS_SLOTS, has_room, note_waiting, paused_until, take_turn
 from receiver.ledger.sqlite.rows import fetch, insert_task, update_tasks
 from receiver.lifecycle import submit_anew
 from receiver.task import Task, TaskState
@@ -52,8 +53,16 @@ def _open(raw: sqlite3.Connection, opening: Opening) -> Opened:
         key, fence = row.key, found["send_fence"] + 1
         row.task = submit_anew(row.task, task)
         update_tasks(raw, [row])
+        take_back(raw, key)
     may_leave_at = max(opening.now, paused_until(raw, opening.provider))
-    is_sent = not opening.send_later and may_leave_at == opening.now and has_room(raw, opening)
+    purse = purse_of(raw, opening.provider, opening.units_per_day, now=opening.now)
+    reason = None if purse is None else purse.reason_to_wait(opening.endpoint, opening.request, opening.slots)
+    may_send = not opening.send_later and may_leave_at == opening.now and reason is None
+    is_sent = may_send and has_room(raw, opening)
+    if is_sent and purse is not None:
+        purse.reserve(key, opening.endpoint, opening.request, opening.slots)
+    if reason is not None:
+        note_waiting(raw, opening.external_task_id, reason)
     raw.execute(
         """
         update tasks
@@ -63,7 +72,8 @@ def _open(raw: sqlite3.Connection, opening: Opening) -> Opened:
                fence = fence + 1, lease_until = null,
                sent_at = case when :is_sent then :now end, send_at = case when :is_sent then null else :send_at end,
                sends = :is_sent, unanswered_until = :unanswered_until,
-               query_at = case when :is_sent then :query_at end, misses = 0, missed_since = null
+               query_at = case when :is_sent then :query_at end, misses = 0, missed_since = null,
+               timing_class = :timing_class, running_at = null
          where key = :key
         """,
         {
@@ -77,6 +87,7 @@ def _open(raw: sqlite3.Connection, opening: Opening) -> Opened:
             "send_at": may_leave_at,
             "unanswered_until": opening.now + millis(UNANSWERED_HOLDS_SLOTS),
             "query_at": opening.first_query_at,
+            "timing_class": opening.timing_class,
             "key": key,
         },
     )

@@ -18,7 +18,9 @@ ToClient: TypeAlias = tuple[int, str]  # the event's position, and what the clie
 _OF_SUBSCRIPTIONS = """
     select position, events.external_task_id, time, events.type, destination
       from events cross join subscriptions using (type)
-     where position > :after and (provider = '' or provider = json_extract(events.task, '$.provider'))
+     where position > :after
+       and (provider = '' or provider = coalesce(json_extract(events.task, '$.provider'),
+                                                 json_extract(events.about, '$.path.provider')))
 """
 _OF_CLIENTS = """
     select position, events.external_task_id, time, events.type, json_extract(told.value, '$[1]') as destination

@@ -8,7 +8,11 @@ from datetime import timedelta
 
 from receiver.fairness import Served, Waiting, after_turn, given_back, next_turn
 from receiver.ledger.base import Lane, Opening
-from submitter.moments import Moment
+from receiver.ledger.sqlite.purse import purse_of
+from receiver.ledger.sqlite.rows import fetch, update_tasks
+from receiver.lifecycle import note
+from receiver.units import DAY
+from submitter.moments import Moment, millis
 
 UNANSWERED_HOLDS_SLOTS = timedelta(minutes=10)  # a create that nobody answers must not hold them for ever
 
@@ -42,11 +46,13 @@ _NEXT_OF_TENANT = """
 
 def has_room(raw: sqlite3.Connection, opening: Opening) -> bool:
     """Whether slots are free and nobody waits before it."""
-    if opening.slot_limit is None:
+    if opening.slot_limit is None and opening.units_per_day is None:
         return True
     waiting = raw.execute("select 1 from tasks where provider = ? and send_at is not null", (opening.provider,))
     if waiting.fetchone() is not None:
         return False
+    if opening.slot_limit is None:
+        return True
     return _slots_taken(raw, opening.provider, opening.now) + opening.slots <= opening.slot_limit
 
 
@@ -60,18 +66,32 @@ def in_turn(raw: sqlite3.Connection, provider: str, lane: Lane, *, now: Moment, 
     """The rows of the tasks that may leave, each to be claimed before the next is asked for; then their turns are over.
 
     A task that is larger than what is free ends it: those behind it wait too, or it would wait for ever. One that is
-    larger than all there is, for there were more when it was written down, leaves when all are free.
+    larger than all there is, for there were more when it was written down, leaves when all are free. Slots are free
+    again soon, but units only when the day turns: so one that takes more than are left keeps its own tenant's others
+    waiting alone, and has its turn before them on the new day. One that no day has units for keeps nobody.
     """
     room = None if lane.slot_limit is None else lane.slot_limit - _slots_taken(raw, provider, now)
     if limit <= 0 or (room is not None and room <= 0) or paused_until(raw, provider) > now:
         return
     served = before = _served(raw, provider)
     heads = _heads(raw, provider, now)
+    purse = purse_of(raw, provider, lane.units_per_day, now=now)
     while heads and limit > 0:
         turn = next_turn((waiting for waiting, _ in heads.values()), served)
         if turn is None or (room is not None and min(turn.slots, lane.slot_limit or 0) > room):
             break
-        yield heads.pop(turn.tenant)[1]
+        row = heads.pop(turn.tenant)[1]
+        if purse is not None:
+            price = row["endpoint"], row["request"], row["slots"]
+            reason = purse.reason_to_wait(*price)
+            if reason is not None:
+                note_waiting(raw, row["external_task_id"], reason)
+                if purse.fits_no_day(*price):
+                    raw.execute("update tasks set send_at = ? where key = ?", (now + millis(DAY), row["key"]))
+                    heads |= _head(raw, provider, turn.tenant, now)
+                continue
+            purse.reserve(row["key"], *price)
+        yield row
         served = after_turn(served, turn.tenant, turn.slots)
         room = None if room is None else room - turn.slots
         limit -= 1
@@ -89,6 +109,13 @@ def give_turn_back(raw: sqlite3.Connection, provider: str, tenant: str, slots: i
     """It left, and nothing was created of it."""
     served = _served(raw, provider)
     _write(raw, provider, served, given_back(served, tenant, slots))
+
+
+def note_waiting(raw: sqlite3.Connection, external_task_id: str, reason: str) -> None:
+    """Why a task that could leave must wait."""
+    row = fetch(raw, external_task_id)
+    row.task = note(row.task, reason)
+    update_tasks(raw, [row])
 
 
 def _slots_taken(raw: sqlite3.Connection, provider: str, now: Moment) -> int:

@@ -5,25 +5,37 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
 
 from receiver.keys import StoredKey
-from receiver.ledger.base import History, HistoryReport, KeptUnreadable, Page, Query, StoredEvent, WireQuery
+from receiver.ledger.base import (
+    AccountState,
+    History,
+    HistoryReport,
+    KeptUnreadable,
+    Page,
+    Query,
+    StoredEvent,
+    WireQuery,
+)
 from receiver.ledger.deliveries import DeliveryPage, DeliveryQuery, DestinationState
 from receiver.ledger.errors import LedgerUnavailable, LedgerUnusable
 from receiver.ledger.migrate import require_current
-from receiver.ledger.sqlite import looking, outboxreading
+from receiver.ledger.sqlite import looking, outboxreading, reporting
 from receiver.ledger.sqlite.connection import connect_reader, in_thread, is_store_trouble
 from receiver.ledger.sqlite.keys import all_keys
 from receiver.ledger.sqlite.outboxclients import next_client_delivery_at
-from receiver.ledger.sqlite.rows import ROW, event_of, record_of
+from receiver.ledger.sqlite.paths import stored_paths
+from receiver.ledger.sqlite.rows import ROW, event_of, record_of, task_of
 from receiver.ledger.sqlite.unreadable import kept_of
 from receiver.lifecycle import HELD_FOR
-from receiver.task import Record, Source, Verdict
+from receiver.pathhealth import PathHealth
+from receiver.savings import Life, Requests
+from receiver.task import Record, Source, Task, Verdict
 from receiver.wiretask import WireTask
 from submitter.moments import Moment, millis
 from submitter.providers.base import Trust
@@ -157,6 +169,51 @@ class SqliteReader:
             {"held_for": millis(HELD_FOR), "strict": json.dumps(sorted(strict_providers))},
         )
 
+    async def listed_tasks(
+        self, provider: str, *, external_task_ids: Sequence[str], task_ids: Sequence[str]
+    ) -> list[Task]:
+        """This account's tasks that have one of these ids."""
+        rows = await self._all(
+            f"""
+            select {ROW} from tasks
+             where provider = ?1 and key in (
+                select key from tasks where external_task_id in (select value from json_each(?2))
+                union
+                select key from tasks
+                 where provider = ?1 and task_id is not null and task_id in (select value from json_each(?3))
+             )
+            """,  # noqa: S608 - names of this package
+            provider,
+            json.dumps(external_task_ids),
+            json.dumps(task_ids),
+        )
+        return [task_of(row) for row in rows]
+
+    async def accounts(self) -> list[AccountState]:
+        """Every provider that was ever left in peace or asked, and whether it is in peace now."""
+        rows = await self._all("select * from query_budgets order by provider")
+        return [
+            AccountState(
+                provider=row["provider"],
+                paused_until=row["paused_until"],
+                pause_reason=row["pause_reason"],
+                is_stopped=bool(row["is_stopped"]),
+                unknown_until=row["unknown_until"],
+                unknown_reason=row["unknown_reason"],
+            )
+            for row in rows
+        ]
+
+    async def settled_lives(self, after: int, *, created_since: Moment, limit: int) -> tuple[list[Life], int | None]:
+        """The settled tasks among the next `limit` of all, and where to go on."""
+        return await self._read(
+            lambda raw: reporting.settled_lives(raw, after, created_since=created_since, limit=limit)
+        )
+
+    async def requests_since(self, since: Moment) -> list[Requests]:
+        """What was asked since, to the hour."""
+        return await self._read(lambda raw: reporting.requests_since(raw, since))
+
     async def next_delivery_at(self, destination: str) -> Moment | None:
         """When the first delivery to it is due and may leave."""
         return await self._read(lambda raw: outboxreading.next_delivery_at(raw, destination))
@@ -176,6 +233,15 @@ class SqliteReader:
     async def destinations(self) -> list[DestinationState]:
         """Every destination, and how it fares."""
         return await self._read(outboxreading.destinations)
+
+    async def paths(self) -> Mapping[str, PathHealth]:
+        """How each account's callbacks fare."""
+        return await self._read(stored_paths)
+
+    async def kept_setting(self, name: str) -> str | None:
+        """A value kept with the ledger, if there is one."""
+        row = await self._one("select value from settings where name = ?", name)
+        return None if row is None else str(row["value"])
 
     async def _number(self, sql: str, parameters: Mapping[str, Any]) -> int | None:
         row = await self._read(lambda raw: raw.execute(sql, parameters).fetchone())

@@ -71,7 +71,17 @@ TASK_COLUMNS = (
     "asks_watermark",
 )
 # What the ledger alone keeps beside the task, and writes back with it.
-_BESIDE = ("chain", "report_count", "query_at", "send_at", "sends", "misses", "missed_since")
+_BESIDE = (
+    "chain",
+    "report_count",
+    "query_at",
+    "send_at",
+    "sends",
+    "misses",
+    "missed_since",
+    "timing_class",
+    "running_at",
+)
 ROW = ", ".join((*TASK_COLUMNS, *_BESIDE, "key", "fence"))
 """The columns that `row_of` reads, by position."""
 
@@ -101,6 +111,8 @@ class TaskRow:
     fence: int
     chain: bytes | None
     report_count: int
+    timing_class: str | None
+    running_at: Moment | None
     stored_task: Task
     stored_beside: tuple[Any, ...]
 
@@ -108,7 +120,17 @@ class TaskRow:
         """The columns that are to be stored anew. A task that is no longer pending is not sent any more."""
         changed = _changes(self.stored_task, self.task)
         send_at = self.send_at if self.task.state is TaskState.PENDING else None
-        beside = (self.chain, self.report_count, self.query_at, send_at, self.sends, self.misses, self.missed_since)
+        beside = (
+            self.chain,
+            self.report_count,
+            self.query_at,
+            send_at,
+            self.sends,
+            self.misses,
+            self.missed_since,
+            self.timing_class,
+            self.running_at,
+        )
         if beside != self.stored_beside:
             pairs = zip(_BESIDE, beside, self.stored_beside, strict=True)
             changed |= {column: new for column, new, old in pairs if new != old}
@@ -119,7 +141,8 @@ class TaskRow:
 def row_of(row: sqlite3.Row) -> TaskRow:
     """The whole row, selected as ROW."""
     task = task_of(row)
-    beside = chain, report_count, query_at, send_at, sends, misses, missed_since = row[len(TASK_COLUMNS) : -2]
+    beside = row[len(TASK_COLUMNS) : -2]
+    chain, report_count, query_at, send_at, sends, misses, missed_since, timing_class, running_at = beside
     return TaskRow(
         key=row[-2],
         task=task,
@@ -131,6 +154,8 @@ def row_of(row: sqlite3.Row) -> TaskRow:
         fence=row[-1],
         chain=chain,
         report_count=report_count,
+        timing_class=timing_class,
+        running_at=running_at,
         stored_task=task,
         stored_beside=beside,
     )

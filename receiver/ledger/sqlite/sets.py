@@ -23,6 +23,13 @@ def insert_rows(raw: sqlite3.Connection, table: str, columns: tuple[str, ...], r
         raw.execute(_insert(table, columns, _room(len(part))), _filled(part, len(columns)))
 
 
+def put_rows(raw: sqlite3.Connection, table: str, columns: tuple[str, ...], rows: Sequence[Values]) -> None:
+    """As `insert_rows`; a row whose primary key is there already is replaced. `columns` are all of the table's."""
+    for part in _parts(rows):
+        text = f"replace{_insert(table, columns, _room(len(part))).removeprefix('insert')}"
+        raw.execute(text, _filled(part, len(columns)))
+
+
 def update_rows(raw: sqlite3.Connection, table: str, columns: tuple[str, ...], rows: Sequence[Values]) -> None:
     """Set these columns; each row's values are preceded by its `key`."""
     for part in _parts(rows):

@@ -126,6 +126,12 @@ class Writer:
             await asyncio.wait({self._loop_task})
             raise
 
+    async def drop(self) -> None:
+        """Stop where it is, as a process that is killed: what is not committed is taken back, and nobody told."""
+        self._is_closing = True
+        self._loop_task.cancel()
+        await asyncio.wait({self._loop_task})
+
     async def _run(self) -> None:
         while not (self._is_closing and not self._waiting):
             await self._bell.wait()

@@ -1,0 +1,75 @@
+"""What a provider may be asked in the running minute, and what it was asked: rows, written with the claim."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import timedelta
+
+from receiver.listing import Shape
+from receiver.straggler import Purpose
+from submitter.moments import Moment, millis
+
+HOUR = timedelta(hours=1)
+BUDGET_WINDOW = timedelta(minutes=1)
+A_SHARE = 4  # doubt may use a quarter of the budget; of a claim a quarter is sure for each purpose
+
+
+class Budget:
+    """A provider's questions of the running minute, as a row. A request about many tasks is one."""
+
+    def __init__(self, raw: sqlite3.Connection, provider: str, *, per_minute: int, now: Moment) -> None:
+        self._raw = raw
+        self._provider = provider
+        row = raw.execute("select * from query_budgets where provider = ?", (provider,)).fetchone()
+        window_start = row["window_start"] if row else 0
+        is_running = row is not None and window_start <= now < window_start + millis(BUDGET_WINDOW)
+        self._window_start = window_start if is_running else now
+        self._spent = row["spent"] if row and is_running else 0
+        self._spent_on_doubt = row["spent_on_doubt"] if row and is_running else 0
+        self._per_minute = per_minute
+        self._has_spent = False
+        self.is_paused = row is not None and max(row["paused_until"], row["unknown_until"]) > now
+
+    @property
+    def left(self) -> int:
+        """How many more requests this minute holds."""
+        return self._per_minute - self._spent
+
+    @property
+    def left_for_doubt(self) -> int:
+        """How many of them doubt may have."""
+        return max(0, max(1, self._per_minute // A_SHARE) - self._spent_on_doubt)
+
+    def spend(self, purpose: Purpose) -> None:
+        """Take one request."""
+        self._has_spent = True
+        self._spent += 1
+        self._spent_on_doubt += purpose is Purpose.DOUBT
+
+    def write(self) -> None:
+        """Keep what was spent, if anything was: an idle poller writes nothing."""
+        if not self._has_spent:
+            return
+        self._raw.execute(
+            """
+            insert into query_budgets (provider, window_start, spent, spent_on_doubt) values (?, ?, ?, ?)
+            on conflict (provider) do update
+               set window_start = excluded.window_start, spent = excluded.spent,
+                   spent_on_doubt = excluded.spent_on_doubt
+            """,
+            (self._provider, self._window_start, self._spent, self._spent_on_doubt),
+        )
+
+
+def add_questions(
+    raw: sqlite3.Connection, provider: str, shape: Shape, *, requests: int, tasks: int, now: Moment
+) -> None:
+    """Add to what was asked in the hour: with the claim, before anything leaves."""
+    raw.execute(
+        """
+        insert into questions (provider, hour, shape, requests, tasks) values (?, ?, ?, ?, ?)
+        on conflict (provider, hour, shape) do update
+           set requests = requests + excluded.requests, tasks = tasks + excluded.tasks
+        """,
+        (provider, now - now % millis(HOUR), str(shape), requests, tasks),
+    )

@@ -1,0 +1,73 @@
+"""The client of a simulated account: a ProviderClient whose calls lead to a World, and take no time of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+
+from receiver.simulation.clock import VirtualClock
+from receiver.simulation.faults import CreateFate
+from receiver.simulation.world import Life, Said, World
+from submitter.client import Answer, ProviderClient
+from submitter.errors import Unanswered
+from submitter.moments import Moment, millis
+from submitter.providers import Call
+from submitter.settings import ProviderSettings
+
+
+class Created(Protocol):
+    """What is to be done when the provider has taken a task: its callbacks begin."""
+
+    def __call__(self, life: Life, *, answered_at: Moment) -> Awaitable[None]:
+        """Send what comes before the answer, and see to what comes after."""
+
+
+class SimulatedClient(ProviderClient):
+    """The real dialect on both sides of it: calls as they would be sent, answers as bytes."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: ProviderSettings,
+        *,
+        clock: Callable[[], Moment],
+        world: World,
+        time: VirtualClock,
+        on_created: Created,
+    ) -> None:
+        super().__init__(name, settings, clock=clock)
+        self._world = world
+        self._time = time
+        self._on_created = on_created
+
+    async def _exchange(self, http: httpx.AsyncClient, call: Call) -> tuple[Answer, Moment | None]:  # noqa: ARG002
+        said = await self._create(call) if call.method == "POST" else self._ask(call)
+        if said is None:
+            return Answer(http_status=504, body=b'{"code":5002,"message":"time-out"}'), None
+        return Answer(http_status=said.http_status, body=said.body), None
+
+    async def _create(self, call: Call) -> Said:
+        fields = call.json or {}
+        life, fate = self._world.create(fields["external_task_id"], fields["callback_url"], now=self._time.true_now)
+        answered_after = life.fate.answered_after
+        if fate is not CreateFate.ANSWERED:
+            answered_after = millis(self._settings.timeout)
+        if fate is not CreateFate.LOST and life.created_twice == 0:
+            await self._on_created(life, answered_at=self._time.true_now + answered_after)
+        self._time.pass_by(answered_after)
+        if fate is not CreateFate.ANSWERED:
+            raise Unanswered("simulated silence")
+        return self._world.answer_create(life)
+
+    def _ask(self, call: Call) -> Said | None:
+        url, now = urlsplit(call.path), self._time.true_now
+        asked = parse_qs(url.query)
+        if "pageNum" in asked:
+            return self._world.answer_page(int(asked["pageNum"][0]), int(asked["pageSize"][0]), now=now)
+        for name in ("task_ids", "external_task_ids"):
+            if name in asked:
+                return self._world.answer_batch(asked[name][0].split(","), now=now)
+        return self._world.answer_query(url.path.rpartition("/")[2], now=now)

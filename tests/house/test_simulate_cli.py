@@ -1,0 +1,91 @@
+"""`hookledger simulate` as a person or a script meets it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from receiver.cli.output import CommandError
+from receiver.cli.simulating import require_whole
+from receiver.simulation import Broken, Delays, SimulationReport
+from tests.house.commands import run
+
+NONE = Delays(count=0, p50=None, p95=None, p99=None)
+WHOLE = SimulationReport(
+    knobs={"seed": 7},
+    tasks=1,
+    states={"succeeded": 1},
+    settled_by={"callback": 1},
+    requests=0,
+    queries_per_task=0.0,
+    delay_by_callback=NONE,
+    delay_by_query=NONE,
+    rivals=(),
+    dark_noticed_after=None,
+    times_killed=0,
+    virtual_seconds=40.0,
+    broken=(),
+)
+
+
+def test_it_tells_in_json_what_was_asked_and_by_whom_tasks_were_settled(tmp_path: Path) -> None:
+    ran = run(
+        tmp_path,
+        "simulate",
+        "--tasks",
+        "50",
+        "--lost",
+        "1",
+        "--dark",
+        "1m",
+        "--no-list-query",
+        "--loop",
+        "10s",
+        "--json",
+    )
+
+    assert 0 == ran.code
+    told = json.loads(ran.out)
+    assert {"query": 50} == told["settled_by"]
+    assert 50 <= told["requests"] < 100
+    assert ["a loop of 10 s", "an oracle"] == [rival["name"] for rival in told["rivals"]]
+    assert [] == told["broken"]
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_it_shows_a_person_the_rivals_in_a_table(tmp_path: Path) -> None:
+    ran = run(tmp_path, "simulate", "--tasks", "30", "--crash", "2", "--clock-step", "1")
+
+    assert 0 == ran.code
+    assert "a loop of 20 s" in ran.out
+    assert "killed 2 times" in ran.out
+    assert "Every task is settled once" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--dark", "soon"), "--dark: 'soon' is no duration"),
+        (("--loop", "0s"), "--loop: '0s' is too short"),
+        (("--mean", "1ms"), "tasks take a second or more in the mean"),
+        (("--lost", "2"), "--lost"),
+    ],
+)
+def test_what_makes_no_world_is_misuse(tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:
+    ran = run(tmp_path, "simulate", *arguments)
+
+    assert 2 == ran.code
+    assert told in ran.err
+
+
+def test_a_broken_invariant_fails_and_names_what_repeats_it() -> None:
+    require_whole(WHOLE)
+    broken = replace(WHOLE, broken=(Broken(invariant="true", task="sim-00000001", detail="expired"),))
+
+    with pytest.raises(CommandError, match="1 invariants broke: the same options and --seed 7 repeat it") as failed:
+        require_whole(broken)
+
+    assert 1 == failed.value.code
