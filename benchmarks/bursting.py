@@ -15,7 +15,7 @@ from starlette.routing import Route
 from benchmarks.callbacks import PROVIDER
 from receiver.app import create_app
 from receiver.config import Config, load_config
-from receiver.ledger.base import Client
+from receiver.ledger.openings import Client
 from receiver.logs import configure_logs
 from receiver.runtime import Runtime
 from receiver.serving import bind, serve

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from benchmarks.callbacks import PROVIDER, Created, callback
 from receiver.ingest import LedgerJudge
-from receiver.ledger.base import Heard, Opening
+from receiver.ledger.base import Heard
+from receiver.ledger.openings import Opening
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.schedule import QueryPlan
 from receiver.task import Decision, Rules, Source

@@ -14,9 +14,10 @@ from receiver.access import access_of, operator_of
 from receiver.bodies import known_fields, read_fields, text_field, whole_number
 from receiver.eventjson import event_json
 from receiver.keys import Access, Scope
-from receiver.ledger.base import Client, History, OpenedAs, Query
 from receiver.ledger.deliveries import Delivery
 from receiver.ledger.errors import NotPossible, UnknownTask
+from receiver.ledger.openings import Client, OpenedAs
+from receiver.ledger.reading import History, Query
 from receiver.problems import invalid
 from receiver.runtime import Runtime
 from receiver.task import Record, SettledBy, TaskState

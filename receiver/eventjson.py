@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from receiver.ledger.base import StoredEvent
+from receiver.ledger.reading import StoredEvent
 from submitter.moments import iso
 
 

@@ -13,7 +13,7 @@ from receiver.eventjson import event_json
 from receiver.eventtype import types_matching
 from receiver.feed import Wish
 from receiver.keys import Access, Scope
-from receiver.ledger.base import StoredEvent
+from receiver.ledger.reading import StoredEvent
 from receiver.problems import invalid
 from receiver.runtime import Runtime
 from receiver.stream import EVENT_STREAM, EventStream, Form

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
-from receiver.ledger.base import StoredEvent
 from receiver.ledger.errors import Overloaded
+from receiver.ledger.reading import StoredEvent
 
 PAGE = 64  # events: what one who listens holds at most, besides what all share
 

@@ -14,8 +14,9 @@ import structlog
 from receiver.callback_url import mint_callback_url, without_tokens
 from receiver.ingest import Ingest
 from receiver.inlinepictures import take_out
-from receiver.ledger.base import NOBODY, Client, Heard, Ledger, Opened, OpenedAs, Opening, Pause, Unsent
+from receiver.ledger.base import Heard, Ledger, Pause
 from receiver.ledger.errors import ForeignTask, Unwritable
+from receiver.ledger.openings import NOBODY, Client, Opened, OpenedAs, Opening, Unsent
 from receiver.pathhealth import PathHealth
 from receiver.schedule import LOOK_UP, Backoff, QueryPlan, first_query_at
 from receiver.task import Source

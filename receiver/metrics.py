@@ -13,8 +13,9 @@ from starlette.responses import Response
 from receiver.access import operator_of
 from receiver.counters import Counters
 from receiver.keys import Scope
-from receiver.ledger.base import AccountState, WriterState
+from receiver.ledger.base import WriterState
 from receiver.ledger.deliveries import DestinationState
+from receiver.ledger.reading import AccountState
 from receiver.origins import CLIENTS, label_of
 from receiver.pathhealth import PathHealth, PathState
 from receiver.runtime import Runtime

@@ -21,7 +21,8 @@ from receiver.ingest import Ingest, LedgerJudge
 from receiver.journal import Account, LedgerJournal
 from receiver.keyring import Keyring
 from receiver.keys import StoredKey
-from receiver.ledger.base import NOBODY, Change, Client, Opened, OpenedAs
+from receiver.ledger.base import Change
+from receiver.ledger.openings import NOBODY, Client, Opened, OpenedAs
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.listing import LONGEST_PATIENCE
 from receiver.outbox.attempts import Attempts

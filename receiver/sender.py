@@ -8,8 +8,9 @@ from typing import Protocol
 import structlog
 
 from receiver.journal import LedgerJournal
-from receiver.ledger.base import Lane, Ledger, Unsent
+from receiver.ledger.base import Ledger
 from receiver.ledger.errors import LedgerError
+from receiver.ledger.openings import Lane, Unsent
 from submitter.errors import InvalidRequest, Refused
 from submitter.inflight import InFlight
 from submitter.journal import Submission

@@ -17,8 +17,8 @@ from starlette.types import Message, Receive, Scope, Send
 from receiver.eventjson import event_json
 from receiver.feed import Listener, Wish
 from receiver.keys import Access
-from receiver.ledger.base import StoredEvent
 from receiver.ledger.errors import LedgerUnavailable
+from receiver.ledger.reading import StoredEvent
 from receiver.lingering import CONNECTION
 from receiver.outbox.message import message_of
 from receiver.problems import Problem, not_acknowledged

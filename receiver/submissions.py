@@ -14,8 +14,8 @@ from starlette.responses import JSONResponse, Response
 from receiver.api import LONGEST_KEY, admitted, read_submission, seen
 from receiver.bodies import known_fields, read_fields, text_field, whole_number
 from receiver.keys import Access, Scope
-from receiver.ledger.base import Client, OpenedAs
 from receiver.ledger.errors import UnknownTask
+from receiver.ledger.openings import Client, OpenedAs
 from receiver.problems import invalid
 from receiver.runtime import Runtime
 from receiver.taskjson import record_json

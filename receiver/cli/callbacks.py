@@ -16,7 +16,7 @@ from receiver.cli.options import ConfigOption, JsonOption, load
 from receiver.cli.output import MISUSED, CommandError, note, out, print_json
 from receiver.cli.reading import read
 from receiver.config import Config
-from receiver.ledger.base import KeptUnreadable
+from receiver.ledger.reading import KeptUnreadable
 from receiver.ledger.sqlite import SqliteReader
 from receiver.replay import COUNTED, READ, CannotBeRead, Stays, accounts_of, read_again
 from submitter.moments import iso

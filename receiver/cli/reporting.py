@@ -16,7 +16,7 @@ from rich.table import Table
 from receiver.cli.options import ConfigOption, JsonOption, load
 from receiver.cli.output import MISUSED, CommandError, note, out, print_json
 from receiver.cli.reading import read
-from receiver.ledger.base import AccountState
+from receiver.ledger.reading import AccountState
 from receiver.ledger.sqlite import SqliteReader
 from receiver.savings import AccountTally, Delays, Requests, Savings, made_by_shape
 from submitter.moments import EARLIEST, LATEST, Moment, iso, iso_or_none, millis

@@ -15,8 +15,8 @@ from receiver.cli.options import ConfigOption, JsonOption, load
 from receiver.cli.output import MISUSED, CommandError, out, print_json
 from receiver.cli.reading import read
 from receiver.config import Config
-from receiver.ledger.base import Query
 from receiver.ledger.errors import UnknownTask
+from receiver.ledger.reading import Query
 from receiver.ledger.sqlite import SqliteReader
 from receiver.task import SettledBy, Task, TaskState
 from receiver.taskjson import record_json, task_json

@@ -14,8 +14,8 @@ from receiver.gateway.dialect import Answer
 from receiver.gateway.objections import refusal_as_it_came, refusal_in
 from receiver.gateway.wishes import Reach, Wishes, read_key, read_wishes
 from receiver.keys import Access
-from receiver.ledger.base import Client, Opened
 from receiver.ledger.errors import TaskExists
+from receiver.ledger.openings import Client, Opened
 from receiver.runtime import Runtime
 from receiver.task import Task, TaskState
 from receiver.wiretask import wire_task

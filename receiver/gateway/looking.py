@@ -11,7 +11,8 @@ from receiver.gateway.dialect import Answer
 from receiver.gateway.objections import invalid
 from receiver.gateway.paths import Asked
 from receiver.keys import Access
-from receiver.ledger.base import Ledger, Seen, WireQuery
+from receiver.ledger.base import Ledger
+from receiver.ledger.reading import Seen, WireQuery
 from submitter.errors import FieldProblem
 
 MOST_PAGES: Final = 1_000  # these three are wire.md §1, D

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 from receiver.keys import StoredKey
-from receiver.ledger.deliveries import Delivery, Outbox
+from receiver.ledger.deliveries import Outbox
 from receiver.ledger.errors import Refusal
+from receiver.ledger.openings import Lane, Opened, Opening, Unsent
+from receiver.ledger.reading import AccountState, History, KeptUnreadable, Page, Query, Seen, StoredEvent, WireQuery
 from receiver.listing import Shape, Sharing, Together
 from receiver.pathhealth import PathHealth
 from receiver.straggler import Next, Outcome, Purpose
-from receiver.task import Decision, Record, Source, Task, TaskState, Verdict
+from receiver.task import Decision, Record, Source, Task
 from receiver.timing import Known
 from receiver.wiretask import WireTask
 from submitter.moments import Moment
@@ -53,92 +54,6 @@ class WriterState:
     batches: int
     entries: int
     trouble: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
-    """On whose behalf a task is opened, and by what it will be known again.
-
-    A `task_id` names one task of the tenant's at an account, an `idempotency_key` one of all the tenant's. `quota`
-    is how many tasks the tenant may have running. `callback_url` is where the client is told of changes.
-    `is_id_given`: the opening's id is of the client's choice, and so must be the task's.
-    """
-
-    tenant: str = ""
-    task_id: str | None = None
-    callback_url: str | None = None
-    idempotency_key: str | None = None
-    quota: int | None = None
-    is_id_given: bool = False
-
-
-NOBODY = Client()
-"""The operator himself, who is not called back."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
-    """A submission to write down. `request` is JSON without inline pictures, which `inline` holds by SHA-256."""
-
-    external_task_id: str
-    provider: str
-    endpoint: str
-    request: str
-    request_digest: bytes
-    images_asked: int | None
-    is_series: bool = False
-    asks_watermark: bool = False
-    slots: int
-    slot_limit: int | None
-    now: Moment
-    deadline_at: Moment
-    first_query_at: Moment | None
-    units_per_day: int | None = None
-    opened_by: str | None = None
-    timing_class: str | None = None
-    send_later: bool = False
-    client: Client = NOBODY
-    inline: Mapping[str, str] = field(default_factory=dict)
-
-
-class OpenedAs(StrEnum):
-    """What an opening came to."""
-
-    TO_SEND = "to_send"  # `sent_at` is committed: the opener sends it now
-    QUEUED = "queued"  # it waits for a slot: the sender sends it
-    ALREADY = "already"  # the same request was submitted before: nobody sends it again
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """The outcome of an opening. `fence` names this very send: what became of it is said with it.
-
-    `external_task_id` is the task's: another than the opening's, where its client's id or key named one before.
-    """
-
-    outcome: OpenedAs
-    fence: int
-    external_task_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lane:
-    """What an account may have in flight and spend, and when what is sent now is asked about if unanswered."""
-
-    slot_limit: int | None
-    first_query_at: Moment | None
-    units_per_day: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unsent:
-    """A task that was claimed to be sent: `sent_at` is committed. `request` has its pictures back."""
-
-    external_task_id: str
-    provider: str
-    endpoint: str
-    request: Mapping[str, Any]
-    fence: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,140 +101,6 @@ class PageResult:
     ours: int
     brought: int
     now: Moment
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccountState:
-    """Whether a provider is left in peace, and why: altogether, or by our questions alone."""
-
-    provider: str
-    paused_until: Moment
-    pause_reason: str
-    is_stopped: bool
-    unknown_until: Moment
-    unknown_reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """Which tasks to list, newest first. `after` is the cursor of an earlier page.
-
-    `tenant` None is everybody's, no `providers` are all: what somebody sees at all.
-    """
-
-    tenant: str | None = None
-    providers: frozenset[str] = frozenset()
-    state: TaskState | None = None
-    provider: str | None = None
-    settled_by: str | None = None
-    after: str | None = None
-    limit: int = 50
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """Tasks, and the cursor of the page after, or None at the end."""
-
-    records: Sequence[Record]
-    next: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredEvent:
-    """An event as it was committed. `task` is the snapshot's text; `about` is what it tells of where that is no task.
-
-    Both are JSON: the latter an object with one key, such as `destination`. `tenant` is the task's.
-    """
-
-    position: int
-    id: str
-    type: str
-    time: Moment
-    task: str | None
-    external_task_id: str | None = None
-    was: str | None = None
-    now_is: str | None = None
-    about: str | None = None
-    tenant: str | None = None
-
-    @property
-    def data(self) -> str:
-        """What is told, as JSON text: the same at each telling."""
-        return self.task or self.about or "null"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryReport:
-    """One fact heard by one road, how often, and its link in the task's chain."""
-
-    number: int
-    source: Source
-    trust: Trust
-    verdict: Verdict
-    status: str
-    provider_task_id: str | None
-    message: str
-    first_heard_at: Moment
-    last_heard_at: Moment
-    count: int
-    hash: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """Everything the ledger knows about how a task came to be what it is."""
-
-    reports: Sequence[HistoryReport]
-    events: Sequence[StoredEvent]
-    deliveries: Sequence[Delivery]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptUnreadable:
-    """Bytes that nobody could read, how their sender was known, and why not. `body` may be the beginning only."""
-
-    key: int
-    provider: str
-    external_task_id: str
-    heard_at: Moment
-    trust: Trust
-    reason: str
-    size: int
-    body: bytes
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether more came than was kept: then it can be looked at, and not read again."""
-        return self.size > len(self.body)
-
-    @property
-    def is_callback(self) -> bool:
-        """Whether somebody told us, as against an answer to our own question."""
-        return self.trust is not Trust.QUERIED
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A task as far as a gateway's client may ask about it: what it is shown, and what says whether it may see it.
-
-    One that was refused in time is not there: its client was told so, and holds no task.
-    """
-
-    tenant: str
-    endpoint: str | None
-    is_there: bool
-    shown: WireTask
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WireQuery:
-    """A page of an account's tasks of one endpoint, newest first. A `tenant` of None is all of them."""
-
-    provider: str
-    endpoint: str
-    tenant: str | None
-    page: int
-    page_size: int
 
 
 class Judge(Protocol):

@@ -14,7 +14,7 @@ from receiver.origins import is_clients
 from submitter.moments import Moment
 
 if TYPE_CHECKING:
-    from receiver.ledger.base import StoredEvent
+    from receiver.ledger.reading import StoredEvent
 
 
 class DeliveryState(StrEnum):

@@ -10,8 +10,8 @@ from receiver.breaker import Health
 from receiver.deliveries import destination_json
 from receiver.eventjson import event_json
 from receiver.eventtype import EventType
-from receiver.ledger.base import History, HistoryReport, StoredEvent
 from receiver.ledger.deliveries import Delivery, DeliveryState, DestinationState
+from receiver.ledger.reading import History, HistoryReport, StoredEvent
 from receiver.openapi.shapes import Json
 from receiver.problems import invalid, problem_of
 from receiver.stream import Form, block

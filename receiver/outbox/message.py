@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from receiver.ledger.base import StoredEvent
 from receiver.ledger.deliveries import CalledBack
+from receiver.ledger.reading import StoredEvent
 from receiver.wiretask import wire_task_of_snapshot
 from submitter.moments import Moment, iso
 

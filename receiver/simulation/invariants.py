@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from receiver.eventtype import EventType
-from receiver.ledger.base import StoredEvent
+from receiver.ledger.reading import StoredEvent
 from receiver.simulation.world import Life
 from receiver.task import FINAL_OF_STATE, Task
 from submitter.providers.base import Trust

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from receiver.eventtype import EventType
-from receiver.ledger.base import Ledger, Query, StoredEvent
+from receiver.ledger.base import Ledger
+from receiver.ledger.reading import Query, StoredEvent
 from receiver.simulation.faults import Knobs, dark_spell
 from receiver.simulation.invariants import (
     Broken,

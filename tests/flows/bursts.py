@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from receiver.app import create_app
 from receiver.config import Config
-from receiver.ledger.base import Client, Opened
+from receiver.ledger.openings import Client, Opened
 from receiver.runtime import Runtime
 from submitter.journal import Submission
 from submitter.request import read_request

@@ -11,7 +11,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from receiver.clientsecret import client_secret
-from receiver.ledger.base import Client
+from receiver.ledger.openings import Client
 from submitter.errors import Refused
 from submitter.journal import Submission
 from submitter.providers import provider_for

@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 from receiver.feed import Feed, Wish
-from receiver.ledger.base import StoredEvent
+from receiver.ledger.reading import StoredEvent
 from receiver.outbox.message import message_of
 from tests.flows.builders import PATIENCE, House, Json, World, eventually, free_port, receiving
 from tests.flows.lives import living

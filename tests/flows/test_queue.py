@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.ledger.base import OpenedAs
+from receiver.ledger.openings import OpenedAs
 from tests.flows.builders import (
     AT_REST,
     Clock,

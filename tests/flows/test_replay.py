@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from receiver.ledger.base import KeptUnreadable
+from receiver.ledger.reading import KeptUnreadable
 from submitter.providers import Trust
 from tests.flows.builders import Clock, House, Json, World, path_of, receiving, report
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from receiver.feed import Feed
-from receiver.ledger.base import StoredEvent
+from receiver.ledger.reading import StoredEvent
 from receiver.task import Record
 from receiver.waiting import Waiting
 from receiver.watch import LedgerWatch

@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 from receiver.ingest import LedgerJudge
-from receiver.ledger.base import Claim, Heard, Lane, Ledger, Opening, Unsent
+from receiver.ledger.base import Claim, Heard, Ledger
+from receiver.ledger.openings import Lane, Opening, Unsent
 from receiver.schedule import QueryPlan
 from receiver.straggler import AnswerKind, Outcome
 from receiver.task import Decision, Rules, Source, Task

@@ -12,7 +12,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from receiver.ledger.base import Heard, History, StoredEvent
+from receiver.ledger.base import Heard
+from receiver.ledger.reading import History, StoredEvent
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.task import Decision, Record
 from submitter.providers.base import Trust

@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from receiver.eventtype import FINAL, EventType, types_matching
-from receiver.ledger.base import Client
 from receiver.ledger.deliveries import (
     AttemptResult,
     ClaimedDelivery,
@@ -23,6 +22,7 @@ from receiver.ledger.deliveries import (
     Settlement,
     Subscription,
 )
+from receiver.ledger.openings import Client
 from receiver.ledger.sqlite import SqliteLedger
 from submitter.moments import Moment
 from submitter.report import ReportedStatus

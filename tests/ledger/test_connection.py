@@ -17,8 +17,8 @@ import pytest
 import pytest_asyncio
 
 import receiver.ledger
-from receiver.ledger.base import Query
 from receiver.ledger.errors import LedgerUnavailable, LedgerUnusable
+from receiver.ledger.reading import Query
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.ledger.sqlite.connection import connect_reader, connect_writer, in_thread, is_store_trouble
 from receiver.ledger.sqlite.reader import SqliteReader

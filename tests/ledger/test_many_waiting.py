@@ -7,7 +7,8 @@ from typing import Any
 
 import aiosqlite
 
-from receiver.ledger.base import Client, WireQuery
+from receiver.ledger.openings import Client
+from receiver.ledger.reading import WireQuery
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.ledger.sqlite.connection import in_thread
 from tests.ledger.builders import NOW, PROVIDER, ids, opening, send

@@ -13,8 +13,8 @@ import aiosqlite
 import pytest
 import pytest_asyncio
 
-from receiver.ledger.base import Query
 from receiver.ledger.errors import LedgerUnavailable, NotPossible, Overloaded, Refusal
+from receiver.ledger.reading import Query
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.ledger.sqlite.connection import connect_writer, in_thread
 from receiver.ledger.sqlite.reader import SqliteReader

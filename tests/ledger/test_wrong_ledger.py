@@ -13,22 +13,11 @@ from typing import Any, ClassVar
 import pytest
 
 from receiver.keys import StoredKey
-from receiver.ledger.base import (
-    Claim,
-    Heard,
-    Judge,
-    Lane,
-    Opened,
-    OpenedAs,
-    Opening,
-    Page,
-    Pause,
-    Query,
-    StoredEvent,
-    Unsent,
-)
+from receiver.ledger.base import Claim, Heard, Judge, Pause
 from receiver.ledger.deliveries import ClaimedDelivery, Places
 from receiver.ledger.errors import Refusal, TaskExists
+from receiver.ledger.openings import Lane, Opened, OpenedAs, Opening, Unsent
+from receiver.ledger.reading import Page, Query, StoredEvent
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.ledger.sqlite.connection import in_thread
 from receiver.ledger.sqlite.hearing import Hear

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from receiver.configdestinations import DestinationConfig
-from receiver.ledger.base import StoredEvent
+from receiver.ledger.reading import StoredEvent
 from receiver.outbox.message import Message, message_of
 from receiver.outbox.resolving import Resolve
 from receiver.outbox.webhook import WebhookDestination

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.feed import Feed, Limits, Wish
-from receiver.ledger.base import StoredEvent
 from receiver.ledger.errors import LedgerUnavailable, Overloaded
+from receiver.ledger.reading import StoredEvent
 
 
 class Log:

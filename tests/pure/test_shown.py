@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.eventjson import event_json
-from receiver.ledger.base import StoredEvent
+from receiver.ledger.reading import StoredEvent
 from receiver.stream import Form, block
 from receiver.task import AT_REST, EVENT_OF_STATE, TaskState
 from receiver.taskjson import snapshot, task_json

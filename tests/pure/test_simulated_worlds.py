@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.eventtype import EventType
-from receiver.ledger.base import StoredEvent
+from receiver.ledger.reading import StoredEvent
 from receiver.simulation.clock import VirtualClock
 from receiver.simulation.faults import CreateFate, Knobs, crashes, dark_spell, fate_of
 from receiver.simulation.invariants import Told, broken_by_events, broken_by_tasks, broken_by_telling

@@ -15,28 +15,7 @@ import aiosqlite
 import structlog
 
 from receiver.keys import StoredKey
-from receiver.ledger.base import (
-    AccountState,
-    Asked,
-    Change,
-    Claim,
-    Heard,
-    History,
-    Judge,
-    KeptUnreadable,
-    Lane,
-    Opened,
-    Opening,
-    Page,
-    PageResult,
-    Pause,
-    Query,
-    Seen,
-    StoredEvent,
-    Unsent,
-    WireQuery,
-    WriterState,
-)
+from receiver.ledger.base import Asked, Change, Claim, Heard, Judge, PageResult, Pause, WriterState
 from receiver.ledger.deliveries import (
     ClaimedDelivery,
     DeliveryPage,
@@ -49,6 +28,8 @@ from receiver.ledger.deliveries import (
 )
 from receiver.ledger.errors import LedgerUnusable, Refusal, Unwritable
 from receiver.ledger.migrate import migrate_sqlite
+from receiver.ledger.openings import Lane, Opened, Opening, Unsent
+from receiver.ledger.reading import AccountState, History, KeptUnreadable, Page, Query, Seen, StoredEvent, WireQuery
 from receiver.ledger.sqlite import (
     claiming,
     keys,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from receiver.ledger.base import Seen, WireQuery
 from receiver.ledger.errors import LedgerUnavailable
+from receiver.ledger.reading import Seen, WireQuery
 from receiver.ledger.sqlite.connection import is_store_trouble
 from receiver.task import TaskState
 from receiver.wiretask import STATUS_OF_STATE, WireTask

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import sqlite3
 
-from receiver.ledger.base import Client, Opened, OpenedAs, Opening
 from receiver.ledger.errors import QuotaReached, TaskExists
+from receiver.ledger.openings import Client, Opened, OpenedAs, Opening
 from receiver.ledger.sqlite.pictures import forget_unneeded, move_pictures
 from receiver.ledger.sqlite.purse import purse_of, take_back
 from receiver.ledger.sqlite.queueing import UNANSWERED_HOLDS_SLOTS, has_room, note_waiting, paused_until, take_turn

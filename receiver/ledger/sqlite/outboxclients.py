@@ -10,8 +10,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TypeAlias
 
-from receiver.ledger.base import StoredEvent
 from receiver.ledger.deliveries import CalledBack, ClaimedDelivery, Places
+from receiver.ledger.reading import StoredEvent
 from receiver.ledger.sqlite.outbox import claim
 from receiver.ledger.sqlite.outboxwriting import ToClient
 from receiver.origins import BEYOND_CLIENTS, CLIENTS, client_destination, tenant_of

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from receiver.fairness import Served, Waiting, after_turn, given_back, next_turn
-from receiver.ledger.base import Lane, Opening
+from receiver.ledger.openings import Lane, Opening
 from receiver.ledger.sqlite.purse import purse_of
 from receiver.ledger.sqlite.rows import fetch, update_tasks
 from receiver.lifecycle import note

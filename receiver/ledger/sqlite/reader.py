@@ -12,7 +12,10 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from receiver.keys import StoredKey
-from receiver.ledger.base import (
+from receiver.ledger.deliveries import DeliveryPage, DeliveryQuery, DestinationState
+from receiver.ledger.errors import LedgerUnavailable, LedgerUnusable
+from receiver.ledger.migrate import require_current
+from receiver.ledger.reading import (
     AccountState,
     History,
     HistoryReport,
@@ -22,9 +25,6 @@ from receiver.ledger.base import (
     StoredEvent,
     WireQuery,
 )
-from receiver.ledger.deliveries import DeliveryPage, DeliveryQuery, DestinationState
-from receiver.ledger.errors import LedgerUnavailable, LedgerUnusable
-from receiver.ledger.migrate import require_current
 from receiver.ledger.sqlite import looking, outboxreading, reporting
 from receiver.ledger.sqlite.connection import connect_reader, in_thread, is_store_trouble
 from receiver.ledger.sqlite.keys import all_keys

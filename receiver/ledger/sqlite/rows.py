@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from receiver.ledger.base import StoredEvent
 from receiver.ledger.errors import UnknownTask
+from receiver.ledger.reading import StoredEvent
 from receiver.ledger.sqlite.sets import update_rows
 from receiver.task import (
     Doubt,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
-from receiver.ledger.base import Lane, Unsent
 from receiver.ledger.errors import NotPossible
+from receiver.ledger.openings import Lane, Unsent
 from receiver.ledger.sqlite.events import write_decision
 from receiver.ledger.sqlite.pictures import with_pictures
 from receiver.ledger.sqlite.queueing import UNANSWERED_HOLDS_SLOTS, give_turn_back, in_turn

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 
-from receiver.ledger.base import KeptUnreadable
+from receiver.ledger.reading import KeptUnreadable
 from submitter.moments import Moment
 from submitter.providers.base import Trust
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from receiver.breaker import CLIENT_WAITS_FOR, OPENS_AFTER
 from receiver.eventtype import EventType, types_matching
-from receiver.ledger.base import Client, Ledger
+from receiver.ledger.base import Ledger
 from receiver.ledger.deliveries import (
     AttemptResult,
     CalledBack,
@@ -18,6 +18,7 @@ from receiver.ledger.deliveries import (
     Settlement,
     Subscription,
 )
+from receiver.ledger.openings import Client
 from submitter.moments import Moment, millis
 from tests.ledger.builders import FAILED as FAILED_STATUS
 from tests.ledger.builders import (

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from receiver.ledger.base import Client, OpenedAs, Opening, Query
 from receiver.ledger.errors import QuotaReached, TaskExists, UnknownTask
+from receiver.ledger.openings import Client, OpenedAs, Opening
+from receiver.ledger.reading import Query
 from receiver.task import TaskState
 from tests.ledger.builders import (
     MINUTE,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from receiver.ledger.base import Client, Ledger, WireQuery
+from receiver.ledger.base import Ledger
+from receiver.ledger.openings import Client
+from receiver.ledger.reading import WireQuery
 from receiver.wiretask import wire_task
 from tests.ledger.builders import (
     MINUTE,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from receiver.ledger.base import OpenedAs, Pause, Query
+from receiver.ledger.base import Pause
 from receiver.ledger.errors import TaskExists
+from receiver.ledger.openings import OpenedAs
+from receiver.ledger.reading import Query
 from receiver.straggler import AnswerKind
 from receiver.task import TaskState
 from tests.ledger.builders import (

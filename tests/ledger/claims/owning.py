@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from receiver.keys import Access, KeyKind, Scope, StoredKey
-from receiver.ledger.base import Client, OpenedAs, Query
 from receiver.ledger.errors import KeyExists, QuotaReached, TaskExists, UnknownKey
+from receiver.ledger.openings import Client, OpenedAs
+from receiver.ledger.reading import Query
 from tests.ledger.builders import JUDGE, MINUTE, NOW, OURS, SUCCEED, THEIRS, answer, image, opening
 from tests.ledger.conformance import Engine
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from receiver.ledger.base import Ledger, Query
+from receiver.ledger.base import Ledger
+from receiver.ledger.reading import Query
 from receiver.task import SettledBy, TaskState
 from tests.ledger.builders import (
     JUDGE,

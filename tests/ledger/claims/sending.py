@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from receiver.ledger.base import Lane, Pause
+from receiver.ledger.base import Pause
 from receiver.ledger.errors import NotPossible, UnknownTask
+from receiver.ledger.openings import Lane
 from receiver.schedule import LOOK_UPS, SENDS
 from receiver.straggler import AnswerKind, Purpose
 from receiver.task import EventType, SettledBy, TaskState

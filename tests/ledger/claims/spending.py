@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from receiver.ledger.base import Client, Lane, Ledger, Opened, OpenedAs, Unsent
+from receiver.ledger.base import Ledger
+from receiver.ledger.openings import Client, Lane, Opened, OpenedAs, Unsent
 from receiver.task import TaskState
 from submitter.moments import Moment
 from tests.ledger.builders import (

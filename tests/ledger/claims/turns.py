@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from receiver.ledger.base import Client, Lane, Ledger, OpenedAs
+from receiver.ledger.base import Ledger
+from receiver.ledger.openings import Client, Lane, OpenedAs
 from tests.ledger.builders import MINUTE, NOW, PROVIDER, SUCCEED, callback, hear, ids, image, opening, send
 from tests.ledger.conformance import Engine
 
