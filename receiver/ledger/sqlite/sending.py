@@ -9,6 +9,7 @@ from receiver.ledger.base import Lane, Unsent
 from receiver.ledger.errors import NotPossible
 from receiver.ledger.sqlite.events import write_decision
 from receiver.ledger.sqlite.pictures import with_pictures
+from receiver.ledger.sqlite.purse import unreserve_one
 from receiver.ledger.sqlite.queueing import UNANSWERED_HOLDS_SLOTS, give_turn_back, in_turn
 from receiver.ledger.sqlite.rows import TaskRow, fetch, update_tasks
 from receiver.lifecycle import expire, note, refuse
@@ -61,6 +62,7 @@ def defer_task(
         """,
         (send_at, row.key),
     )
+    unreserve_one(raw, row.key, sends=row.sends)
     give_turn_back(raw, row.task.provider, row.task.tenant, row.task.slots)
 
 
