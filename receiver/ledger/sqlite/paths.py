@@ -105,7 +105,8 @@ def _reschedule(raw: sqlite3.Connection, judge: Judge, provider: str, path: Path
         known = timings.known(provider, timing_class) if judge.learns else None
         at = judge.query_on_path(sent_at, known=known, running_at=running_at, path=path, now=now)
         is_sooner = at < query_at and (queries == 0 or known is not None)
-        if is_sooner if path.asks_eagerly else at > query_at:
+        # What is due keeps its place in the row: a path that flaps would put it last each time.
+        if is_sooner if path.asks_eagerly else at > max(query_at, now):
             due.append((key, at))
     update_rows(raw, "tasks", ("query_at",), due)
 
