@@ -205,6 +205,8 @@ def pause_after(error: SubmitterError, provider: str, answer: Answer, *, now: Mo
         said = error.after if answer.retry_after is None else answer.retry_after
         until = now + millis(TOO_FAST_PAUSES if said is None else said)
         return Pause(provider=provider, until=until, reason=error.reason)
+    if isinstance(error, Unanswered) and answer.retry_after is not None:  # maintenance, or too much of others
+        return Pause(provider=provider, until=now + millis(answer.retry_after), reason=error.reason)
     if isinstance(error, Refused) and error.kind in {Refusal.ACCOUNT, Refusal.CREDENTIALS}:
         log.error("provider.stopped", provider=provider, code=error.code, fix="look at the account and its key")
         until = now + millis(ACCOUNT_TROUBLE_PAUSES)

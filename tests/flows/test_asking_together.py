@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.flows.builders import ASKING, Clock, House, World, eventually, receiving, sandboxed
+from tests.flows.test_malicious_provider import gateway
 
 PATIENT = {**ASKING, "first_after": "30s", "interval": "20s"}
 
@@ -177,6 +178,35 @@ async def test_a_create_that_is_too_fast_holds_up_the_others_and_the_questions_a
 
     assert (0, 0, None) == (early["sent"], early["asked"], waiting["sent_at"])
     assert (2, 1) == (late["sent"], late["asked"])
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+async def test_maintenance_that_says_how_long_holds_up_creates_and_questions(
+    clock: Clock, world: World, tmp_path: Path, tasks: int
+) -> None:
+    """A question by itself, and a page."""
+
+    async def maintained(writer: asyncio.StreamWriter) -> None:
+        body = b'{"code":5001,"message":"under maintenance"}'
+        head = f"HTTP/1.1 503 Later\r\nretry-after: 120\r\ncontent-length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+
+    async with (
+        gateway(maintained) as there,
+        receiving(tmp_path, world, "unsigned", clock=clock, polling=PATIENT, account={"base_url": there.url}) as house,
+    ):
+        await submitted(house, "unsigned", tasks)
+        clock.jump(seconds=31)
+        await house.tick()
+        asked = [head for head in there.heads if head.startswith("GET")]
+        clock.jump(seconds=60)
+        await house.submit("unsigned", "a hare", "hare")
+        await house.tick()
+        asked_later = [head for head in there.heads if head.startswith("GET")]
+        waiting = await house.task("hare")
+
+    assert (1, asked) == (len(asked), asked_later)
+    assert waiting["sent_at"] is None
 
 
 async def test_trouble_of_the_account_stops_it_and_is_shown(clock: Clock, world: World, tmp_path: Path) -> None:
