@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,39 @@ async def test_a_list_in_another_order_is_left_alone_and_every_task_settles(cloc
     assert {("succeeded", 1)} == {(each["state"], each["queries"]) for each in tasks}
     assert {"page": (1, 0), "single": (9, 9)} == counted(tmp_path)
     assert {"page": 1, "single": 9} == seen
+
+
+async def test_our_id_at_another_task_on_a_page_settles_nothing_of_ours(
+    clock: Clock, world: World, tmp_path: Path
+) -> None:
+    """Behind one gateway somebody else may have chosen it: an answer has told by which id ours goes."""
+
+    async def books(writer: asyncio.StreamWriter) -> None:
+        line = there.heads[-1].split("\r\n")[0]
+        theirs = {"images": [{"index": 0, "url": "https://cdn.example.com/theirs.png"}]}
+        data: Any = {"task_id": line.split()[1].rpartition("/")[2], "task_status": "processing"}
+        if line.startswith("POST"):
+            data = {"task_id": f"own-{len(there.heads)}", "task_status": "submitted"}
+        elif "pageNum" in line:
+            data = [
+                {"task_id": f"other-{name}", "task_status": "succeed", "task_result": theirs}
+                | {"task_info": {"external_task_id": name}}
+                for name in names
+            ]
+        body = json.dumps({"code": 0, "message": "SUCCEED", "data": data}).encode()
+        writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+
+    names = ["fox-0", "fox-1"]
+    async with gateway(books) as there:
+        account = {"base_url": there.url}
+        async with receiving(tmp_path, world, "unsigned", clock=clock, polling=PATIENT, account=account) as house:
+            await submitted(house, "unsigned", 2)
+            clock.jump(seconds=31)
+            await house.tick()
+            tasks = [await house.task(name) for name in names]
+
+    assert ["processing"] * 2 == [each["state"] for each in tasks]
+    assert {"page": (1, 0), "single": (2, 2)} == counted(tmp_path)
 
 
 async def test_a_429_holds_up_creates_too(clock: Clock, tmp_path: Path) -> None:
