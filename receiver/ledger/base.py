@@ -438,6 +438,9 @@ class Ledger(Outbox, Protocol):
     async def settle(self, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause] = ()) -> None:
         """Give claims back with what became of them. An old fence changes nothing."""
 
+    async def note_start(self, providers: Sequence[str], *, now: Moment) -> None:
+        """Callbacks to these accounts found nobody until now: that they did not come says nothing of their paths."""
+
     async def note_life(self, provider: str, judge: Judge, *, now: Moment) -> PathHealth | None:
         """Something came by this account's callback path that is about no task; how it fares where that turned it."""
 

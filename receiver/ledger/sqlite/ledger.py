@@ -261,6 +261,10 @@ class SqliteLedger:
         """As Ledger.settle."""
         await self._write(lambda raw: claiming.settle(raw, outcomes, judge, pauses))
 
+    async def note_start(self, providers: Sequence[str], *, now: Moment) -> None:
+        """As Ledger.note_start."""
+        await self._write(lambda raw: paths.note_start(raw, providers, now=now))
+
     async def note_life(self, provider: str, judge: Judge, *, now: Moment) -> PathHealth | None:
         """As Ledger.note_life."""
         return await self._write(lambda raw: paths.note_life(raw, provider, judge, now=now))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import fields
 
 from receiver import pathhealth
@@ -54,6 +55,14 @@ class Paths:
                 _reschedule(self._raw, self._judge, provider, path, now=now)
         for provider, path in self._untold:
             _tell(self._raw, provider, path)
+
+
+def note_start(raw: sqlite3.Connection, providers: Sequence[str], *, now: Moment) -> None:
+    """As Ledger.note_start."""
+    known = stored_paths(raw)
+    for provider in providers:
+        path = pathhealth.after_start(known.get(provider, _UNKNOWN), now=now)
+        raw.execute(_UPSERT, (provider, *_values(path)))
 
 
 def note_life(raw: sqlite3.Connection, provider: str, judge: Judge, *, now: Moment) -> PathHealth | None:

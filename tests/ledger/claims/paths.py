@@ -301,3 +301,20 @@ async def test_a_path_that_flaps_puts_no_task_that_is_due_last(engine: Engine) -
         list(row)
         for row in await engine.run("select external_task_id, query_at from tasks where external_task_id = 't_old'")
     ]
+
+
+async def test_what_finished_while_the_receiver_was_down_darkens_nothing(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    names = [f"t_{number}" for number in range(6)]
+    await run(ledger, *names)
+    await ledger.note_start([PROVIDER], now=NOW + TOOK + SECOND)
+    await miss(ledger, *names)
+
+    assert PathState.ALIVE is (await path_of(ledger)).state
+    assert [] == await turns(ledger)
+
+
+async def test_what_finishes_after_the_start_darkens_as_before(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await ledger.note_start([PROVIDER], now=NOW)
+    await go_dark(ledger)
