@@ -397,8 +397,8 @@ class Ledger(Outbox, Protocol):
         An old fence changes nothing. None is the opener's word, and old once the sender has sent it too.
         """
 
-    async def defer(self, external_task_id: str, reason: str, *, fence: int | None, send_at: Moment) -> None:
-        """It never reached the provider: the sender may send it from `send_at` on. Fences as for `refuse`."""
+    async def defer(self, external_task_id: str, reason: str, *, fence: int | None, send_at: Moment) -> bool:
+        """It never reached the provider: it may be sent from `send_at` on. False if nothing changed, as in `refuse`."""
 
     async def unanswered(self, external_task_id: str, reason: str, *, query_at: Moment | None) -> None:
         """The create's answer was lost. `query_at` is None where the provider cannot be asked."""

@@ -214,6 +214,19 @@ async def test_a_create_that_is_too_fast_holds_up_the_others_and_the_questions_a
     assert (2, 1) == (late["sent"], late["asked"])
 
 
+async def test_a_deferral_of_what_runs_already_holds_up_nobody(world: World, clock: Clock, tmp_path: Path) -> None:
+    """Whoever may submit could repeat it for ever, and stop an account that others share."""
+    late = {"reason": "1302", "kind": "deferred", "retry_after_seconds": 86_400}
+    async with receiving(tmp_path, world, "unsigned", clock=clock, polling=PATIENT) as house:
+        await house.submit("unsigned", "a red fox", "runs")
+        await world.until_told("runs", 1)
+        await house.http.post("/v1/submissions/runs/refusal", json=late)
+        await house.submit("unsigned", "a hare", "hare")
+        sent = await house.task("hare")
+
+    assert sent["sent_at"] is not None
+
+
 @pytest.mark.parametrize("tasks", [1, 2])
 async def test_maintenance_that_says_how_long_holds_up_creates_and_questions(
     clock: Clock, world: World, tmp_path: Path, tasks: int

@@ -201,9 +201,11 @@ class SqliteLedger:
         """As Ledger.refuse."""
         return await self._write(lambda raw: sending.refuse_task(raw, external_task_id, reason, fence=fence, now=now))
 
-    async def defer(self, external_task_id: str, reason: str, *, fence: int | None, send_at: Moment) -> None:
+    async def defer(self, external_task_id: str, reason: str, *, fence: int | None, send_at: Moment) -> bool:
         """As Ledger.defer."""
-        await self._write(lambda raw: sending.defer_task(raw, external_task_id, reason, fence=fence, send_at=send_at))
+        return await self._write(
+            lambda raw: sending.defer_task(raw, external_task_id, reason, fence=fence, send_at=send_at)
+        )
 
     async def unanswered(self, external_task_id: str, reason: str, *, query_at: Moment | None) -> None:
         """As Ledger.unanswered."""
