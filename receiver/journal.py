@@ -21,6 +21,7 @@ from receiver.pathhealth import PathHealth
 from receiver.schedule import LOOK_UP, Backoff, QueryPlan, first_query_at
 from receiver.task import Source
 from receiver.timing import TimingClass
+from submitter.client import MAX_PAUSE
 from submitter.errors import Deferred, FieldProblem, InvalidRequest, Refusal, Refused, Unanswered, Unreadable
 from submitter.journal import Opened as OpenedToSend
 from submitter.journal import Submission, TaskKey
@@ -173,9 +174,9 @@ class LedgerJournal:
             SEND_AGAIN.next_at(task.external_task_id, attempt=(task.fence or 1) - 1, now=now),
             now if after is None else now + millis(after),
         )
-        if after is not None:
-            await self._pause(task.provider, now + millis(after), reason)
-        await self._ledger.defer(task.external_task_id, _told(reason), fence=task.fence, send_at=send_at)
+        is_awaited = await self._ledger.defer(task.external_task_id, _told(reason), fence=task.fence, send_at=send_at)
+        if is_awaited and after is not None:  # an old word, whoever repeats it, holds up nobody
+            await self._pause(task.provider, now + millis(min(after, MAX_PAUSE)), reason)
         self._on_work()
         log.info("task.deferred", task=task.external_task_id, provider=task.provider)
 

@@ -97,12 +97,12 @@ def choose(
     `soon` is how many more become due within the patience, `listings` have the records by endpoint. Where company is
     expected, what is due shortly after such a request waits for the next one, and is in nobody's round.
     """
-    fresh_since = now - millis(sharing.patience)
     waiting: set[int] = set()
     best: Round | None = None
     for (endpoint, page), keys in _pages(due, sharing, listings, now=now).items():
         has_company = len(keys) + soon >= COMPANY
-        if has_company and listings.get(endpoint, Listing()).asked_at.get(page, 0) > fresh_since:
+        asked_at = listings.get(endpoint, Listing()).asked_at.get(page, 0)
+        if has_company and _is_fresh(asked_at, sharing, now=now):
             waiting.update(keys)
         elif (has_company or len(keys) >= LEAST_TO_SHARE) and (best is None or len(keys) > len(best.keys)):
             best = Round(keys=keys, together=Together(shape=Shape.PAGE, endpoint=endpoint, page=page))
@@ -110,7 +110,7 @@ def choose(
     if best is not None and len(best.keys) >= len(batch):
         return best
     if len(batch) >= LEAST_TO_SHARE:
-        is_fresh = batches.asked_at.get(0, 0) > fresh_since
+        is_fresh = _is_fresh(batches.asked_at.get(0, 0), sharing, now=now)
         if not (is_fresh and len(batch) < MOST_IN_BATCH and len(batch) + soon >= COMPANY):
             return Round(keys=batch, together=Together(shape=Shape.BATCH))
         waiting.update(batch)
@@ -141,6 +141,11 @@ def without_page(endpoint: str, listing: Listing, *, now: Moment) -> Listing:
     idle = max(listing.idle + 1, IDLE_PAGES)
     resumes_at = LEFT_ALONE.next_at(endpoint, attempt=idle - IDLE_PAGES, now=now)
     return replace(listing, idle=idle, resumes_at=resumes_at)
+
+
+def _is_fresh(asked_at: Moment, sharing: Sharing, *, now: Moment) -> bool:
+    """Whether this was asked within the patience. What was asked in the future was asked before the clock was set."""
+    return now - millis(sharing.patience) < asked_at <= now
 
 
 def _pages(

@@ -71,7 +71,8 @@ _FADING = 1 - 1 / MEMORY
 class PathHealth:
     """What is known of one account's path. `evidence` speaks against the state: for dark, and in the dark for life.
 
-    `came` and `missed` are counts that fade. What finished before `revived_at` belongs to a darkness that is over.
+    `came` and `missed` are counts that fade. What finished before `revived_at` belongs to a darkness that is over,
+    or to a time without a receiver.
     `told` counts the events `path.dark` and `path.alive`.
     """
 
@@ -115,6 +116,11 @@ def finished_at(sent_at: Moment, created_at: Moment | None, updated_at: Moment |
 def is_too_fresh(finished: Moment, *, asked_at: Moment) -> bool:
     """Whether its callback may still be on its way: then that it has not come says nothing."""
     return asked_at - finished < millis(GRACE)
+
+
+def after_start(path: PathHealth, *, now: Moment) -> PathHealth:
+    """The receiver was down until now: whoever called back in between found nobody, whatever the path is like."""
+    return replace(path, revived_at=now, heard_at=min(path.heard_at, now))  # a clock may have been set back
 
 
 def after_life(path: PathHealth, *, now: Moment) -> PathHealth:

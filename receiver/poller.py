@@ -167,7 +167,7 @@ class Poller:
     async def _heard(self, claim: Claim, endpoint: Endpoint, answer: Answer) -> _Finding:
         try:
             reports = self._client.provider.read_answer(answer.http_status, answer.body)
-        except (Refused, Deferred) as error:
+        except (Refused, Deferred, Unanswered) as error:
             return self._objected(error, answer)
         except Unreadable as unreadable:
             await self._keep(claim.task, answer.body, unreadable.reason)
@@ -192,13 +192,12 @@ class Poller:
         )
         return _Finding(kind=AnswerKind.HEARD, endpoint=endpoint)
 
-    def _objected(self, error: Refused | Deferred, answer: Answer) -> _Finding:
+    def _objected(self, error: Refused | Deferred | Unanswered, answer: Answer) -> _Finding:
         pause = pause_after(error, self._provider, answer, now=self._clock())
         if isinstance(error, Refused) and error.kind is Refusal.NOT_FOUND:
             return _Finding(kind=AnswerKind.NOT_FOUND, reason=str(error), code=error.code)
-        return _Finding(
-            kind=AnswerKind.TROUBLE, reason=str(error), code=error.code, after=answer.retry_after, pause=pause
-        )
+        code = "" if isinstance(error, Unanswered) else error.code
+        return _Finding(kind=AnswerKind.TROUBLE, reason=str(error), code=code, after=answer.retry_after, pause=pause)
 
     async def _keep(self, task: Task, body: bytes, reason: str) -> None:
         await self._ledger.keep_unreadable(

@@ -171,6 +171,8 @@ class Runtime:
             source = await ledger.setting(SOURCE, uuid4().urn)
             destinations = open_destinations(config, clock=clock)
             await ledger.subscribe([each.subscription for each in destinations], now=clock())
+            if address is not None:  # it is for this process that callbacks come
+                await ledger.note_start(list(config.providers), now=clock())
             return cls(
                 config,
                 ledger,

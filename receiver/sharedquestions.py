@@ -205,6 +205,8 @@ def pause_after(error: SubmitterError, provider: str, answer: Answer, *, now: Mo
         said = error.after if answer.retry_after is None else answer.retry_after
         until = now + millis(TOO_FAST_PAUSES if said is None else said)
         return Pause(provider=provider, until=until, reason=error.reason)
+    if isinstance(error, Unanswered) and answer.retry_after is not None:  # maintenance, or too much of others
+        return Pause(provider=provider, until=now + millis(answer.retry_after), reason=error.reason)
     if isinstance(error, Refused) and error.kind in {Refusal.ACCOUNT, Refusal.CREDENTIALS}:
         log.error("provider.stopped", provider=provider, code=error.code, fix="look at the account and its key")
         until = now + millis(ACCOUNT_TROUBLE_PAUSES)
@@ -220,7 +222,7 @@ def was_there_before(task: Task, report: StatusReport) -> bool:
 
 
 def _reports_by_task(tasks: Sequence[Task], reports: Sequence[StatusReport]) -> dict[str, StatusReport]:
-    """Of each task the report about it: under the id it is asked by, or under ours if it is not older than ours."""
+    """Of each task the report about it: under the id it is asked by, or under ours if it can be no other task's."""
     by_ours = {each.external_task_id: each for each in reversed(reports) if each.external_task_id is not None}
     by_theirs = {each.provider_task_id: each for each in reversed(reports) if each.provider_task_id is not None}
     about: dict[str, StatusReport] = {}
@@ -230,6 +232,12 @@ def _reports_by_task(tasks: Sequence[Task], reports: Sequence[StatusReport]) -> 
             about[task.external_task_id] = asked_by
             continue
         named = by_ours.get(task.external_task_id)
-        if named is not None and not was_there_before(task, named):
+        if named is not None and not was_there_before(task, named) and not _is_of_another(task, named):
             about[task.external_task_id] = named
     return about
+
+
+def _is_of_another(task: Task, report: StatusReport) -> bool:
+    """Whether our id was given to another task there: an answer has told by which id ours goes."""
+    is_told = task.task_id is not None and task.task_id_source is not Source.CALLBACK
+    return is_told and report.provider_task_id not in {None, task.task_id, task.upstream_task_id}

@@ -178,8 +178,8 @@ class Ledger(Outbox, Protocol):
         An old fence changes nothing. None is the opener's word, and old once the sender has sent it too.
         """
 
-    async def defer(self, external_task_id: str, reason: str, *, fence: int | None, send_at: Moment) -> None:
-        """It never reached the provider: the sender may send it from `send_at` on. Fences as for `refuse`."""
+    async def defer(self, external_task_id: str, reason: str, *, fence: int | None, send_at: Moment) -> bool:
+        """It never reached the provider: it may be sent from `send_at` on. False if nothing changed, as in `refuse`."""
 
     async def unanswered(self, external_task_id: str, reason: str, *, query_at: Moment | None) -> None:
         """The create's answer was lost. `query_at` is None where the provider cannot be asked."""
@@ -218,6 +218,9 @@ class Ledger(Outbox, Protocol):
 
     async def settle(self, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause] = ()) -> None:
         """Give claims back with what became of them. An old fence changes nothing."""
+
+    async def note_start(self, providers: Sequence[str], *, now: Moment) -> None:
+        """Callbacks to these accounts found nobody until now: that they did not come says nothing of their paths."""
 
     async def note_life(self, provider: str, judge: Judge, *, now: Moment) -> PathHealth | None:
         """Something came by this account's callback path that is about no task; how it fares where that turned it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.flows.builders import ASKING, Clock, House, World, eventually, receiving, sandboxed
+from tests.flows.test_malicious_provider import gateway
 
 PATIENT = {**ASKING, "first_after": "30s", "interval": "20s"}
 
@@ -142,6 +144,39 @@ async def test_a_list_in_another_order_is_left_alone_and_every_task_settles(cloc
     assert {"page": 1, "single": 9} == seen
 
 
+async def test_our_id_at_another_task_on_a_page_settles_nothing_of_ours(
+    clock: Clock, world: World, tmp_path: Path
+) -> None:
+    """Behind one gateway somebody else may have chosen it: an answer has told by which id ours goes."""
+
+    async def books(writer: asyncio.StreamWriter) -> None:
+        line = there.heads[-1].split("\r\n")[0]
+        theirs = {"images": [{"index": 0, "url": "https://cdn.example.com/theirs.png"}]}
+        data: Any = {"task_id": line.split()[1].rpartition("/")[2], "task_status": "processing"}
+        if line.startswith("POST"):
+            data = {"task_id": f"own-{len(there.heads)}", "task_status": "submitted"}
+        elif "pageNum" in line:
+            data = [
+                {"task_id": f"other-{name}", "task_status": "succeed", "task_result": theirs}
+                | {"task_info": {"external_task_id": name}}
+                for name in names
+            ]
+        body = json.dumps({"code": 0, "message": "SUCCEED", "data": data}).encode()
+        writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+
+    names = ["fox-0", "fox-1"]
+    async with gateway(books) as there:
+        account = {"base_url": there.url}
+        async with receiving(tmp_path, world, "unsigned", clock=clock, polling=PATIENT, account=account) as house:
+            await submitted(house, "unsigned", 2)
+            clock.jump(seconds=31)
+            await house.tick()
+            tasks = [await house.task(name) for name in names]
+
+    assert ["processing"] * 2 == [each["state"] for each in tasks]
+    assert {"page": (1, 0), "single": (2, 2)} == counted(tmp_path)
+
+
 async def test_a_429_holds_up_creates_too(clock: Clock, tmp_path: Path) -> None:
     async with (
         sandboxed(retry_after=30) as world,
@@ -177,6 +212,48 @@ async def test_a_create_that_is_too_fast_holds_up_the_others_and_the_questions_a
 
     assert (0, 0, None) == (early["sent"], early["asked"], waiting["sent_at"])
     assert (2, 1) == (late["sent"], late["asked"])
+
+
+async def test_a_deferral_of_what_runs_already_holds_up_nobody(world: World, clock: Clock, tmp_path: Path) -> None:
+    """Whoever may submit could repeat it for ever, and stop an account that others share."""
+    late = {"reason": "1302", "kind": "deferred", "retry_after_seconds": 86_400}
+    async with receiving(tmp_path, world, "unsigned", clock=clock, polling=PATIENT) as house:
+        await house.submit("unsigned", "a red fox", "runs")
+        await world.until_told("runs", 1)
+        await house.http.post("/v1/submissions/runs/refusal", json=late)
+        await house.submit("unsigned", "a hare", "hare")
+        sent = await house.task("hare")
+
+    assert sent["sent_at"] is not None
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+async def test_maintenance_that_says_how_long_holds_up_creates_and_questions(
+    clock: Clock, world: World, tmp_path: Path, tasks: int
+) -> None:
+    """A question by itself, and a page."""
+
+    async def maintained(writer: asyncio.StreamWriter) -> None:
+        body = b'{"code":5001,"message":"under maintenance"}'
+        head = f"HTTP/1.1 503 Later\r\nretry-after: 120\r\ncontent-length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+
+    async with (
+        gateway(maintained) as there,
+        receiving(tmp_path, world, "unsigned", clock=clock, polling=PATIENT, account={"base_url": there.url}) as house,
+    ):
+        await submitted(house, "unsigned", tasks)
+        clock.jump(seconds=31)
+        await house.tick()
+        asked = [head for head in there.heads if head.startswith("GET")]
+        clock.jump(seconds=60)
+        await house.submit("unsigned", "a hare", "hare")
+        await house.tick()
+        asked_later = [head for head in there.heads if head.startswith("GET")]
+        waiting = await house.task("hare")
+
+    assert (1, asked) == (len(asked), asked_later)
+    assert waiting["sent_at"] is None
 
 
 async def test_trouble_of_the_account_stops_it_and_is_shown(clock: Clock, world: World, tmp_path: Path) -> None:

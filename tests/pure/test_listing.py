@@ -102,6 +102,14 @@ def test_what_is_due_shortly_after_its_page_was_asked_waits_for_company() -> Non
     assert page(1) == chosen(due(1), LIST, asked(1, ago=10 * SECOND), soon=COMPANY - 1).together
 
 
+def test_what_was_asked_before_the_clock_was_set_back_keeps_nothing_waiting() -> None:
+    hours_ahead = {OMNI: before_page(Listing(), page=1, now=NOW + HOUR)}
+    batches_ahead = {"": before_page(Listing(), page=0, now=NOW + HOUR)}
+
+    assert page(1) == chosen(due(COMPANY), LIST, hours_ahead).together
+    assert Together(shape=Shape.BATCH) == chosen(due(COMPANY), BATCH, batches_ahead).together
+
+
 def test_a_task_that_expects_no_company_waits_for_none() -> None:
     assert Round(keys=[0]) == chosen(due(1), LIST, asked(1, ago=SECOND), soon=COMPANY - 2)
 

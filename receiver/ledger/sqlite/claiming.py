@@ -138,6 +138,12 @@ _PURPOSES = {
 }
 
 
+def belongs_to(purpose: Purpose) -> str:
+    """The condition on `tasks` that says so; `:most` is how many doubt queries a task has."""
+    is_look_up = _PURPOSES[Purpose.LOOK_UP]
+    return is_look_up if purpose is Purpose.LOOK_UP else f"not ({is_look_up}) and {_PURPOSES[purpose]}"
+
+
 def _due(
     raw: sqlite3.Connection,
     provider: str,
@@ -148,14 +154,12 @@ def _due(
     among: Sequence[int] | None,
 ) -> list[TaskRow]:
     """What is due and not leased; the purposes apart, lest one keep the others waiting."""
-    is_look_up = _PURPOSES[Purpose.LOOK_UP]
-    belongs = is_look_up if purpose is Purpose.LOOK_UP else f"not ({is_look_up}) and {_PURPOSES[purpose]}"
     is_among = "true" if among is None else "key in (select value from json_each(:among))"
     found = raw.execute(
         f"""
         select {ROW} from tasks
          where provider = :provider and query_at <= :now and (lease_until is null or lease_until <= :now)
-           and {belongs} and {is_among}
+           and {belongs_to(purpose)} and {is_among}
          order by query_at, key limit :limit
         """,  # noqa: S608 - conditions of this module
         {

@@ -182,9 +182,11 @@ class SqliteLedger:
         """As Ledger.refuse."""
         return await self._write(lambda raw: sending.refuse_task(raw, external_task_id, reason, fence=fence, now=now))
 
-    async def defer(self, external_task_id: str, reason: str, *, fence: int | None, send_at: Moment) -> None:
+    async def defer(self, external_task_id: str, reason: str, *, fence: int | None, send_at: Moment) -> bool:
         """As Ledger.defer."""
-        await self._write(lambda raw: sending.defer_task(raw, external_task_id, reason, fence=fence, send_at=send_at))
+        return await self._write(
+            lambda raw: sending.defer_task(raw, external_task_id, reason, fence=fence, send_at=send_at)
+        )
 
     async def unanswered(self, external_task_id: str, reason: str, *, query_at: Moment | None) -> None:
         """As Ledger.unanswered."""
@@ -241,6 +243,10 @@ class SqliteLedger:
     async def settle(self, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause] = ()) -> None:
         """As Ledger.settle."""
         await self._write(lambda raw: claiming.settle(raw, outcomes, judge, pauses))
+
+    async def note_start(self, providers: Sequence[str], *, now: Moment) -> None:
+        """As Ledger.note_start."""
+        await self._write(lambda raw: paths.note_start(raw, providers, now=now))
 
     async def note_life(self, provider: str, judge: Judge, *, now: Moment) -> PathHealth | None:
         """As Ledger.note_life."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import fields
 
 from receiver import pathhealth
@@ -56,6 +57,14 @@ class Paths:
             _tell(self._raw, provider, path)
 
 
+def note_start(raw: sqlite3.Connection, providers: Sequence[str], *, now: Moment) -> None:
+    """As Ledger.note_start."""
+    known = stored_paths(raw)
+    for provider in providers:
+        path = pathhealth.after_start(known.get(provider, _UNKNOWN), now=now)
+        raw.execute(_UPSERT, (provider, *_values(path)))
+
+
 def note_life(raw: sqlite3.Connection, provider: str, judge: Judge, *, now: Moment) -> PathHealth | None:
     """As Ledger.note_life."""
     paths = Paths(raw, judge)
@@ -105,7 +114,8 @@ def _reschedule(raw: sqlite3.Connection, judge: Judge, provider: str, path: Path
         known = timings.known(provider, timing_class) if judge.learns else None
         at = judge.query_on_path(sent_at, known=known, running_at=running_at, path=path, now=now)
         is_sooner = at < query_at and (queries == 0 or known is not None)
-        if is_sooner if path.asks_eagerly else at > query_at:
+        # What is due keeps its place in the row: a path that flaps would put it last each time.
+        if is_sooner if path.asks_eagerly else at > max(query_at, now):
             due.append((key, at))
     update_rows(raw, "tasks", ("query_at",), due)
 

@@ -69,6 +69,14 @@ def take_back(raw: sqlite3.Connection, key: int) -> None:
     raw.execute("delete from reservations where task = ?", (key,))
 
 
+def unreserve_one(raw: sqlite3.Connection, key: int, *, sends: int) -> None:
+    """Of so many creates the latest came to nothing; those before it may be paid for yet."""
+    if sends <= 1:
+        take_back(raw, key)
+    else:
+        raw.execute("update reservations set units = units * ? / ? where task = ?", (sends - 1, sends, key))
+
+
 def _settle(raw: sqlite3.Connection, provider: str) -> None:
     """Spend what was reserved for tasks that have ended: what their finals say, or as much as was thought."""
     ended = raw.execute(

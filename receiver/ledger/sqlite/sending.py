@@ -9,6 +9,7 @@ from receiver.ledger.errors import NotPossible
 from receiver.ledger.openings import Lane, Unsent
 from receiver.ledger.sqlite.events import write_decision
 from receiver.ledger.sqlite.pictures import with_pictures
+from receiver.ledger.sqlite.purse import unreserve_one
 from receiver.ledger.sqlite.queueing import UNANSWERED_HOLDS_SLOTS, give_turn_back, in_turn
 from receiver.ledger.sqlite.rows import TaskRow, fetch, update_tasks
 from receiver.lifecycle import expire, note, refuse
@@ -45,11 +46,11 @@ def refuse_task(raw: sqlite3.Connection, external_task_id: str, reason: str, *, 
 
 def defer_task(
     raw: sqlite3.Connection, external_task_id: str, reason: str, *, fence: int | None, send_at: Moment
-) -> None:
-    """Nothing was created: it may be sent again. Under an old fence, or once news came, nothing changes."""
+) -> bool:
+    """Nothing was created: it may be sent again. Under an old fence, or once news came, nothing changes: False."""
     row = fetch(raw, external_task_id)
     if not _is_latest_send(raw, row, fence) or row.task.state is not TaskState.PENDING:
-        return
+        return False
     row.task = note(row.task, reason)
     update_tasks(raw, [row])
     # A create that was sent before, and lost, stays sent: only this very attempt is taken back.
@@ -61,7 +62,9 @@ def defer_task(
         """,
         (send_at, row.key),
     )
+    unreserve_one(raw, row.key, sends=row.sends)
     give_turn_back(raw, row.task.provider, row.task.tenant, row.task.slots)
+    return True
 
 
 def note_unanswered(raw: sqlite3.Connection, external_task_id: str, reason: str, *, query_at: Moment | None) -> None:

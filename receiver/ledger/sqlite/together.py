@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from receiver.ledger.base import Asked, Claim, PageResult
 from receiver.ledger.sqlite.budget import Budget, add_questions
-from receiver.ledger.sqlite.claiming import claim_rows, claim_singles
+from receiver.ledger.sqlite.claiming import belongs_to, claim_rows, claim_singles
 from receiver.ledger.sqlite.rows import ROW, TaskRow, row_of
 from receiver.listing import (
     COMPANY,
@@ -29,7 +29,7 @@ from receiver.straggler import Purpose
 from submitter.moments import Moment, millis
 from submitter.providers.base import MOST_LISTED
 
-LOOKED_AT = 2 * MOST_LISTED  # tasks that are due: the others wait for the next claim
+LOOKED_AT = 2 * MOST_LISTED  # tasks that are due, of a crowd for each purpose: the others wait for the next claim
 
 
 def claim_round(
@@ -116,13 +116,23 @@ def _round(
 
 
 def _due(raw: sqlite3.Connection, provider: str, *, now: Moment) -> list[sqlite3.Row]:
-    """What is due and not leased, the longest due first."""
+    """What is due and not leased, the longest due first; of a crowd those of each purpose, lest one hide the others."""
+    longest = _longest_due(raw, provider, "true", now=now)
+    if len(longest) < LOOKED_AT:
+        return longest
+    rows = [row for purpose in Purpose for row in _longest_due(raw, provider, belongs_to(purpose), now=now)]
+    return sorted(rows, key=lambda row: (row["query_at"], row["key"]))
+
+
+def _longest_due(raw: sqlite3.Connection, provider: str, condition: str, *, now: Moment) -> list[sqlite3.Row]:
     found = raw.execute(
-        """
-        select key, endpoint, task_id, alone, doubt is not null and doubt_queries < :most as is_doubt from tasks
+        f"""
+        select key, query_at, endpoint, task_id, alone, doubt is not null and doubt_queries < :most as is_doubt
+          from tasks
          where provider = :provider and query_at <= :now and (lease_until is null or lease_until <= :now)
+           and {condition}
          order by query_at, key limit :limit
-        """,
+        """,  # noqa: S608 - conditions of this package
         {"provider": provider, "now": now, "most": len(DOUBT_SPACING), "limit": LOOKED_AT},
     )
     return found.fetchall()

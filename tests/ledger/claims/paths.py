@@ -286,3 +286,35 @@ async def test_who_is_told_of_some_accounts_is_told_of_their_paths(engine: Engin
         for name in ("its_own", "another's")
     }
     assert {"its_own": ["path.dark"], "another's": []} == claimed
+
+
+async def test_a_path_that_flaps_puts_no_task_that_is_due_last(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await run(ledger, "t_old", now=ASKED - 2 * MINUTE, first_query_at=ASKED - 30 * SECOND)
+    await run(ledger, "t_young", now=ASKED - MINUTE, first_query_at=ASKED - 20 * SECOND)
+    await go_dark(ledger)
+    await run(ledger, "t_1", "t_2", "t_3")
+    await come(ledger, "t_1", "t_2", "t_3", now=ASKED + SECOND)
+
+    assert PathState.ALIVE is (await path_of(ledger)).state
+    assert [["t_old", ASKED - 30 * SECOND]] == [
+        list(row)
+        for row in await engine.run("select external_task_id, query_at from tasks where external_task_id = 't_old'")
+    ]
+
+
+async def test_what_finished_while_the_receiver_was_down_darkens_nothing(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    names = [f"t_{number}" for number in range(6)]
+    await run(ledger, *names)
+    await ledger.note_start([PROVIDER], now=NOW + TOOK + SECOND)
+    await miss(ledger, *names)
+
+    assert PathState.ALIVE is (await path_of(ledger)).state
+    assert [] == await turns(ledger)
+
+
+async def test_what_finishes_after_the_start_darkens_as_before(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await ledger.note_start([PROVIDER], now=NOW)
+    await go_dark(ledger)

@@ -207,3 +207,15 @@ async def test_what_no_day_has_units_for_keeps_nobody_waiting(engine: Engine) ->
     await open_for(ledger, "acme", "t_behind")
 
     assert ["t_behind"] == await send(ledger)
+
+
+async def test_a_create_sent_again_that_never_got_there_is_reserved_for_no_more(engine: Engine) -> None:
+    """It may have been paid for once, however often it is put off afterwards."""
+    ledger = await engine.ledger()
+    await open_one(ledger)
+    await ledger.send_again(OURS, now=NOW)
+    for minute in range(3):
+        assert [OURS] == await send(ledger, now=NOW + minute * MINUTE)
+        await ledger.defer(OURS, "1303", fence=minute + 2, send_at=NOW + (minute + 1) * MINUTE)
+
+    assert [[8.0]] == [list(row) for row in await engine.run("select units from reservations")]

@@ -293,3 +293,20 @@ async def test_trouble_of_the_account_is_told_from_being_too_fast(engine: Engine
 
     assert (True, "1101", DUE + HOUR) == (stopped.is_stopped, stopped.pause_reason, stopped.paused_until)
     assert (False, "1302", DUE + 2 * HOUR) == (hurried.is_stopped, hurried.pause_reason, hurried.paused_until)
+
+
+async def test_a_thousand_doubts_hide_neither_silence_nor_look_ups(engine: Engine) -> None:
+    """Lists and batches are left alone, and doubt has its quarter: it would hold the front of the row for an hour."""
+    ledger = await engine.ledger()
+    doubted = [f"t_{number}" for number in range(1_000)]
+    await asyncio.gather(*(ledger.open_task(opening(name, images_asked=2)) for name in doubted))
+    await hear(ledger, *(callback(SUCCEED, image(), task=name) for name in doubted))
+    await run(ledger, OURS)
+    await ledger.open_task(opening("t_unanswered"))
+    neither = PageResult(provider=PROVIDER, endpoint="omni-image", listed=None, ours=0, brought=0, now=DUE)
+    await ledger.count_questions([], [neither])
+
+    claims = await ask(ledger)
+
+    assert {OURS, "t_unanswered"} <= set(ids(claims))
+    assert 8 == len(claims)
