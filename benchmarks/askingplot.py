@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT, MARGIN = 640, 360, 56
-COLOURS = ("#0969da", "#1a7f37", "#bc4c00", "#8250df")
+COLOURS = ("#0969da", "#1a7f37", "#bc4c00", "#8250df", "#57606a")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ def plot(title: str, points: Sequence[str], lines: Sequence[Line]) -> str:
     positive = [value for line in lines for value in line.values if value > 0]
     low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
     drawn = [*_axes(title, points, low, high)]
-    for line, colour in zip(lines, COLOURS, strict=False):
+    for line, colour in zip(lines, COLOURS[: len(lines)], strict=True):
         places = [
             f"{_x(place, points):.1f},{_y(value, low, high):.1f}"
             for place, value in enumerate(line.values)

@@ -100,8 +100,9 @@ def _of_configuration(config: Config) -> list[Check]:
     notes = [*not_acted_on(config), *never_told(config)]
     if not config.providers:
         notes.append("there is no account yet: write a table [providers.NAME]")
+    whither = public_url_of(config) if config.public_url else "where 'hookledger serve' listens: no public_url is set"
     return [
-        Check(check="configuration", health=Health.OK, says=f"callbacks go to {public_url_of(config)}"),
+        Check(check="configuration", health=Health.OK, says=f"callbacks go to {whither}"),
         *(Check(check="configuration", health=Health.NOTE, says=each) for each in notes),
     ]
 
@@ -157,7 +158,8 @@ async def _of_holder(path: Path) -> tuple[list[Check], str | None]:
             ready = await http.get(f"{address}/readyz")
     except httpx.HTTPError as error:
         fix = "stop that process and start 'hookledger serve' anew, or run the doctor on its machine"
-        return [_ledger(Health.WRONG, f"its receiver at {address} does not answer ({type(error).__name__})", fix)], None
+        says = f"its receiver at {address} does not answer ({type(error).__name__})"
+        return [_ledger(Health.WRONG, says, fix)], address
     if not ready.is_success:
         fix = "look at its log, and at the disk"
         return [_ledger(Health.WRONG, f"its receiver at {address} takes no writes: {ready.text[:200]}", fix)], address

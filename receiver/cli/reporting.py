@@ -24,6 +24,7 @@ from submitter.settings import parse_duration, show_duration
 from submitter.submit import system_clock
 
 AT_ONCE = 5_000  # rows: whoever writes the ledger is not held up, and memory stays what it is
+DRAWN = (".png", ".svg", ".pdf")
 QUANTILES = {"p50": 0.5, "p95": 0.95}
 
 
@@ -53,7 +54,7 @@ def report(
     now = system_clock()
     begins = None if since is None else _moment_of(since, now=now)
     if plot is not None:
-        _require_plotting()
+        _require_plotting(plot)
 
     async def look(reader: SqliteReader) -> _Findings:
         return await _findings(reader, EARLIEST if begins is None else begins)
@@ -190,10 +191,7 @@ def _delays_table(shown: Mapping[str, Any]) -> Table:
 def _providers_table(shown: Mapping[str, Any]) -> Table:
     table = _table("provider", "settled", "requests", "units", "left in peace until")
     for name, each in shown["providers"].items():
-        until = (
-            "" if each["paused_until"] is None else f"{each['paused_until'][:19]}Z: {escape(each['paused_because'])}"
-        )
-        table.add_row(name, str(each["settled"]), str(each["requests"]), f"{each['units']:.15g}", until)
+        table.add_row(name, str(each["settled"]), str(each["requests"]), f"{each['units']:.15g}", _pause(each))
     return table
 
 
@@ -218,7 +216,12 @@ def _seconds(milliseconds: int | None) -> str:
     return "" if milliseconds is None else f"{milliseconds / 1000:.2f} s"
 
 
-def _require_plotting() -> None:
+def _require_plotting(path: Path) -> None:
+    """Before a large ledger is read for nothing."""
+    if path.suffix.lower() not in DRAWN:
+        raise CommandError(f"--plot {path}: the name is to end in {', '.join(DRAWN)}", code=MISUSED)
+    if not path.parent.is_dir():
+        raise CommandError(f"--plot {path}: there is no folder {path.parent}", code=MISUSED)
     try:
         import_module("matplotlib")
     except ImportError:

@@ -153,7 +153,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def _print(report: SimulationReport, *, seconds: float) -> None:
     states = ", ".join(f"{count} {state}" for state, count in sorted(report.states.items()))
     settlers = ", ".join(f"{count} by {by}" for by, count in sorted(report.settled_by.items()))
-    out.print(f"{report.tasks} tasks: {states} ({settlers})")
+    taught = f" after {report.knobs['warm_up']} that taught" if report.knobs.get("warm_up") else ""
+    out.print(f"{report.tasks} tasks{taught}: {states} ({settlers})")
     out.print(f"{report.virtual_seconds:.0f} simulated seconds in {seconds:.1f}; killed {report.times_killed} times\n")
     table = Table(box=None, pad_edge=False)
     for heading in ("who asks", "queries a task", "final known after s: p50", "p95", "p99"):

@@ -36,7 +36,7 @@ class Rival:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationReport:
-    """The outcome of a simulation, as `hookledger simulate` prints it."""
+    """The outcome of a simulation, as `hookledger simulate` prints it: of the measured tasks, but for `broken`."""
 
     knobs: Mapping[str, object]
     tasks: int
@@ -47,7 +47,7 @@ class SimulationReport:
     delay_by_callback: Delays
     delay_by_query: Delays
     rivals: Sequence[Rival]
-    dark_noticed_after: float | None  # seconds from the beginning of the dark spell; None where it was not, or was none
+    dark_noticed_after: float | None  # seconds from the dark spell's beginning; None without one, or if not since then
     times_killed: int
     virtual_seconds: float
     broken: Sequence[Broken]
@@ -74,12 +74,13 @@ def figures(
     `loops` are the fixed intervals, in seconds, to compare with.
     """
     known = _known_after(lives, tasks, clock)
+    measured = [tasks[life.external_task_id] for life in lives if life.external_task_id in tasks]
     lasting = [life.fate.final_after / 1000 for life in lives if life.created_at is not None]
     return SimulationReport(
         knobs=knobs.settings,
         tasks=len(lives),
-        states=dict(Counter(str(task.state) for task in tasks.values())),
-        settled_by=dict(Counter(str(task.settled_by) for task in tasks.values())),
+        states=dict(Counter(str(task.state) for task in measured)),
+        settled_by=dict(Counter(str(task.settled_by) for task in measured)),
         requests=requests,
         queries_per_task=requests / len(lives),
         delay_by_callback=_delays(known[SettledBy.CALLBACK]),

@@ -78,13 +78,16 @@ async def _broken(simulation: Simulation, tasks: dict[str, Task]) -> list[Broken
 
 
 async def _noticed_after(simulation: Simulation) -> float | None:
-    """When the path was first called dark, in seconds since the spell began."""
+    """When the path was first called dark in the spell, in seconds since it began: it may have been dark before."""
     since, until = dark_spell(simulation.knobs)
+    if until == since:
+        return None
     began = BEGINNING + since
     async for event in _events(simulation.receiver.runtime.ledger):
         if event.type == EventType.PATH_DARK:
             noticed = simulation.clock.true_moment_of(event.time, not_before=began)
-            return (noticed - began) / 1000 if until > since else None
+            if noticed > began:  # else it was before: the search for the moment stops there
+                return (noticed - began) / 1000
     return None
 
 

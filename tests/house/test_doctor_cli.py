@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,18 @@ def test_a_public_url_that_leads_elsewhere_is_named_with_its_fix(tmp_path: Path)
 
     assert (1, [("callbacks", "hangs")]) == (ran.code, wrong(ran))
     assert "time-outs" in checks(ran, "callbacks")[0]["fix"]
+
+
+def test_a_receiver_that_hangs_is_posted_to_where_it_listens(tmp_path: Path) -> None:
+    with serving(configured(tmp_path, ACCOUNT)) as running:
+        running.process.send_signal(signal.SIGSTOP)
+        try:
+            ran = run(tmp_path, "doctor", "--json", "--patience", "0.3")
+        finally:
+            running.process.send_signal(signal.SIGCONT)
+
+    assert (1, [("ledger", None), ("callbacks", "hangs")]) == (ran.code, wrong(ran))
+    assert "where 'hookledger serve' listens" in checks(ran, "configuration")[0]["says"]
 
 
 def test_what_cannot_be_served_is_misconfigured(tmp_path: Path) -> None:

@@ -138,6 +138,39 @@ def test_a_plot_is_drawn(folder: Path) -> None:
     assert b"\x89PNG" == (folder / "out.png").read_bytes()[:4]
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("report", "--plot report: the name is to end in .png, .svg, .pdf"),
+        ("out.gif", "--plot out.gif: the name is to end in .png, .svg, .pdf"),
+        ("nowhere/out.png", "--plot nowhere/out.png: there is no folder nowhere"),
+    ],
+)
+def test_a_plot_that_could_not_be_written_is_refused_before_the_ledger_is_read(
+    tmp_path: Path, name: str, told: str
+) -> None:
+    pytest.importorskip("matplotlib", exc_type=ImportError)
+    configured(tmp_path, ACCOUNT)  # without a ledger, which is not even looked for
+
+    ran = run(tmp_path, "report", "--plot", name)
+
+    assert (2, "") == (ran.code, ran.out)
+    assert told in ran.err
+    assert not list(tmp_path.glob("report*"))
+
+
+def test_a_plot_of_nothing_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", exc_type=ImportError)
+    configured(tmp_path, ACCOUNT)
+    run(tmp_path, "migrate")
+
+    ran = run(tmp_path, "report", "--plot", "out.svg", patience=60)
+
+    assert 0 == ran.code, ran.err
+    assert 6 == (tmp_path / "out.svg").read_text().count("<!-- 0 -->")
+    assert 7 == (tmp_path / "out.svg").read_text().count("<!-- none -->")
+
+
 def test_an_older_ledgers_questions_are_counted_from_its_tasks(tmp_path: Path) -> None:
     """Before questions about many, each was one request about one task."""
     folder = configured(tmp_path, ACCOUNT)

@@ -65,6 +65,25 @@ def test_it_shows_a_person_the_rivals_in_a_table(tmp_path: Path) -> None:
     assert "Every task is settled once" in ran.out
 
 
+def test_those_that_taught_are_not_counted_with_the_measured(tmp_path: Path) -> None:
+    arguments = ("simulate", "--tasks", "30", "--warm-up", "10", "--lost", "1", "--failed", "0")
+
+    told = run(tmp_path, *arguments, "--json").json
+    shown = run(tmp_path, *arguments)
+
+    assert (20, {"succeeded": 20}, {"query": 20}) == (told["tasks"], told["states"], told["settled_by"])
+    assert shown.out.startswith("20 tasks after 10 that taught: 20 succeeded (20 by query)")
+
+
+def test_a_path_that_was_dark_before_the_spell_is_not_called_noticed_by_it(tmp_path: Path) -> None:
+    every_one_lost = ("simulate", "--tasks", "200", "--in-flight", "10", "--lost", "1", "--dark", "1m", "--json")
+
+    ran = run(tmp_path, *every_one_lost, patience=60)
+
+    assert 0 == ran.code
+    assert ran.json["dark_noticed_after"] is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
