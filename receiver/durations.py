@@ -110,6 +110,7 @@ def _middle(place: int) -> float:
     return math.log(SHORTEST) + (place + 0.5) * _WIDTH
 
 
+@lru_cache(maxsize=64)  # a class and all coarser ones fold alike, as long as there is but one
 def _shares(histogram: bytes) -> Sequence[float]:
     """Of each bin by the curve; never nothing, so that any two bounds can be spread between."""
     curve = curve_of(histogram)
