@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -76,6 +77,13 @@ class LedgerJournal:
         self._plan = plan
         self._clock = clock
         self._on_work = on_work
+        self._speaks_for_account = True
+
+    def of_tenant(self) -> LedgerJournal:
+        """The same, for a tenant's word on creates of its own: it holds up nobody else at the account."""
+        journal = copy(self)
+        journal._speaks_for_account = False  # noqa: SLF001 - of its own kind
+        return journal
 
     def callback_url(self, provider: str, external_task_id: str) -> str:
         """The URL at which this task may be reported about. A secret: it goes to the provider alone."""
@@ -175,7 +183,8 @@ class LedgerJournal:
             now if after is None else now + millis(after),
         )
         is_awaited = await self._ledger.defer(task.external_task_id, _told(reason), fence=task.fence, send_at=send_at)
-        if is_awaited and after is not None:  # an old word, whoever repeats it, holds up nobody
+        # An old word, whoever repeats it, holds up nobody.
+        if is_awaited and after is not None and self._speaks_for_account:
             await self._pause(task.provider, now + millis(min(after, MAX_PAUSE)), reason)
         self._on_work()
         log.info("task.deferred", task=task.external_task_id, provider=task.provider)
@@ -223,7 +232,7 @@ class LedgerJournal:
         if refused.kind is Refusal.ALREADY_EXISTS and (capabilities.query_by_external_id or was_sent_before):
             await self.unanswered(task, f"{refused.code}: {refused.message}")
             return
-        if refused.kind is Refusal.ACCOUNT:
+        if refused.kind is Refusal.ACCOUNT and self._speaks_for_account:
             until = self._clock() + millis(ACCOUNT_TROUBLE_PAUSES)
             pause = Pause(provider=task.provider, until=until, reason=_told(str(refused)), is_stop=True)
             await self._ledger.settle([], self._ingest.judge, [pause])

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from receiver.api import LONGEST_KEY, admitted, read_submission, seen
 from receiver.bodies import known_fields, read_fields, text_field, whole_number
+from receiver.journal import LedgerJournal
 from receiver.keys import Access, Scope
 from receiver.ledger.errors import UnknownTask
 from receiver.ledger.openings import Client, OpenedAs
@@ -67,7 +68,7 @@ async def hear_answer(request: Request) -> Response:
         body = base64.b64decode(text_field(fields, "body_base64"), validate=True)
     except (binascii.Error, ValueError):
         raise invalid([FieldProblem("body_base64", "must be base64")]) from None
-    await runtime.journal.hear(await _task_key(request, runtime, access), http_status, body)
+    await _journal(runtime, access).hear(await _task_key(request, runtime, access), http_status, body)
     return await _shown(request, runtime)
 
 
@@ -76,14 +77,14 @@ async def hear_refusal(request: Request) -> Response:
     runtime, access = admitted(request, Scope.SUBMIT)
     fields = await _fields(request, runtime, "reason", "kind", "retry_after_seconds")
     reason = text_field(fields, "reason")
-    key = await _task_key(request, runtime, access)
+    key, journal = await _task_key(request, runtime, access), _journal(runtime, access)
     match fields.get("kind", Kind.REFUSED):
         case Kind.REFUSED:
-            await runtime.journal.refuse(key, reason)
+            await journal.refuse(key, reason)
         case Kind.DEFERRED:
-            await runtime.journal.defer(key, reason, _after(fields))
+            await journal.defer(key, reason, _after(fields))
         case Kind.UNANSWERED:
-            await runtime.journal.unanswered(key, reason)
+            await journal.unanswered(key, reason)
         case _:
             raise invalid([FieldProblem("kind", "must be refused, deferred or unanswered")])
     return await _shown(request, runtime)
@@ -91,6 +92,10 @@ async def hear_refusal(request: Request) -> Response:
 
 async def _fields(request: Request, runtime: Runtime, *known: str) -> dict[str, Any]:
     return known_fields(await read_fields(request, limit=runtime.config.api.max_body_bytes), *known)
+
+
+def _journal(runtime: Runtime, access: Access) -> LedgerJournal:
+    return runtime.journal.of_tenant() if access.tenant is not None else runtime.journal
 
 
 async def _task_key(request: Request, runtime: Runtime, access: Access) -> TaskKey:

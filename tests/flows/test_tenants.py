@@ -251,6 +251,24 @@ async def test_beyond_its_quota_a_tenant_is_told_to_come_again(house: House) -> 
     assert 1 <= int(beyond.headers["retry-after"])
 
 
+@pytest.mark.parametrize(
+    ("road", "said"),
+    [
+        ("answer", {"http_status": 429, "body_base64": "eyJjb2RlIjoxMTAxLCJtZXNzYWdlIjoiYXJyZWFycyJ9"}),  # 1101
+        ("refusal", {"reason": "busy", "kind": "deferred", "retry_after_seconds": 3600}),
+    ],
+)
+async def test_a_tenants_word_on_the_account_holds_up_no_other(
+    shop: Tenant, studio: Tenant, road: str, said: Json
+) -> None:
+    opened = await shop.http.post("/v1/submissions", json=ORDER)
+    told = await shop.http.post(f"/v1/submissions/{opened.json()['external_task_id']}/{road}", json=said)
+    theirs = await studio.submit()
+
+    assert [201, 200, 201] == [each.status_code for each in (opened, told, theirs)], told.text
+    assert "pending" != theirs.json()["state"]
+
+
 async def test_a_request_that_repeats_its_key_is_the_same_task(world: World, shop: Tenant, studio: Tenant) -> None:
     first = await shop.submit(key="order-1")
     again = await shop.submit(key="order-1")
