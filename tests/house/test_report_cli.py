@@ -130,8 +130,6 @@ def test_without_matplotlib_a_plot_is_refused_with_the_command_that_installs_it(
 
 
 def test_a_plot_is_drawn(folder: Path) -> None:
-    pytest.importorskip("matplotlib", exc_type=ImportError)
-
     ran = run(folder, "report", "--plot", "out.png", patience=60)
 
     assert 0 == ran.code, ran.err
@@ -149,7 +147,6 @@ def test_a_plot_is_drawn(folder: Path) -> None:
 def test_a_plot_that_could_not_be_written_is_refused_before_the_ledger_is_read(
     tmp_path: Path, name: str, told: str
 ) -> None:
-    pytest.importorskip("matplotlib", exc_type=ImportError)
     configured(tmp_path, ACCOUNT)  # without a ledger, which is not even looked for
 
     ran = run(tmp_path, "report", "--plot", name)
@@ -160,7 +157,6 @@ def test_a_plot_that_could_not_be_written_is_refused_before_the_ledger_is_read(
 
 
 def test_a_plot_of_nothing_says_so(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", exc_type=ImportError)
     configured(tmp_path, ACCOUNT)
     run(tmp_path, "migrate")
 
