@@ -36,10 +36,10 @@ class Accounts:
         submitter: Submitter,
         clock: Callable[[], Moment],
         counters: Counters,
-        sending: InFlight,
         wake: Callable[[Duty], None],
     ) -> None:
-        """`sending` is where creates run, uncancelled; `wake` is called where there is something to do for a duty."""
+        """`wake` is called where there is something to do for a duty."""
+        self.in_flight = InFlight()  # where creates run, uncancelled
         self._config = config
         self._ledger = ledger
         self._ingest = ingest
@@ -47,7 +47,6 @@ class Accounts:
         self._submitter = submitter
         self._clock = clock
         self._counters = counters
-        self._sending = sending
         self._wake = wake
         self.pollers = {name: self._poller(client) for name, client in submitter.clients.items()}
         self._senders = {name: self._sender(name) for name in config.providers}
@@ -96,7 +95,7 @@ class Accounts:
             slot_limit=account.slots,
             units_per_day=account.limits.units_per_day,
             clock=self._clock,
-            in_flight=self._sending,
+            in_flight=self.in_flight,
             on_room=lambda: self._wake(sender),
         )
         return sender

@@ -33,7 +33,6 @@ from receiver.waiting import Waiting
 from receiver.watch import LedgerWatch
 from receiver.worker import Duty, Worker
 from submitter.client import Connect, ProviderClient
-from submitter.inflight import InFlight
 from submitter.journal import Submission
 from submitter.moments import Moment
 from submitter.providers import provider_for
@@ -102,7 +101,6 @@ class Runtime:
         self.submitter = Submitter(
             config.providers, journal=self.journal, watch=self.watch, clock=clock, connect=connect
         )
-        self._sending = InFlight()
         self.accounts = Accounts(
             config,
             ledger,
@@ -111,22 +109,15 @@ class Runtime:
             submitter=self.submitter,
             clock=clock,
             counters=self.counters,
-            sending=self._sending,
             wake=self._wake,
         )
         self._telling = Telling(
-            ledger,
-            destinations,
-            config.gateway,
-            source=source,
-            clock=clock,
-            counters=self.counters,
-            wake=self._wake,
+            ledger, destinations, config.gateway, source=source, clock=clock, counters=self.counters, wake=self._wake
         )
         self.worker = Worker(
             [*self.accounts.duties, Deadlines(ledger, judge), *self._telling.duties],
             clock=clock,
-            sending=self._sending,
+            sending=self.accounts.in_flight,
             telling=self._telling.in_flight,
         )
         self._working: asyncio.Task[None] | None = None
@@ -218,7 +209,7 @@ class Runtime:
         self.begin_stopping()
         if self._working is not None:
             await self._working
-        await self._sending.drain()
+        await self.accounts.in_flight.drain()
         await self.submitter.aclose()
         await self._telling.aclose()
         await self.feed.aclose()
