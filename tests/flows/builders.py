@@ -25,13 +25,16 @@ from receiver.serving import uvicorn_config
 from sandbox import RunningSandbox, SandboxSettings, run_sandbox
 from submitter.moments import Moment, millis
 from submitter.submit import system_clock
+from tests.patience import PATIENCE
 
 Json = dict[str, Any]
 
 WEBHOOK_SECRET = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # reading the roots would take most of a test's time
-PATIENCE = 8.0  # seconds before a test gives up on something that should take milliseconds
 GLANCE = 0.005
+IDLE = 3_600
+STEP = 10  # milliseconds
+UNHURRIED = 20.0  # seconds that a tick may take, and does not unless somebody hangs
 AT_REST = {"succeeded", "failed", "refused", "expired"}
 FINAL_EVENTS = {"task.succeeded", "task.failed", "task.refused", "task.expired"}
 
@@ -42,19 +45,23 @@ LOOKED_UP = ("unsigned", "powertokens")  # where the provider promises to find a
 
 ONLY_CALLBACKS = {"learn": False, "first_after": "1h", "interval": "25s", "budget_per_minute": 10_000}
 ASKING = {"learn": False, "first_after": "0s", "interval": "20ms", "budget_per_minute": 10_000}
+UNHURRIED_LIMITS = Limits(head_seconds=PATIENCE, linger_seconds=PATIENCE)
 
 
 class Clock:
-    """This machine's time, and as much ahead of it as a test has jumped."""
+    """A clock that goes while it is looked at, and that a test may jump: a machine that stands still moves it no more
+    than a step."""
 
     def __init__(self) -> None:
-        self._ahead = 0
+        self._now = self._looked = system_clock()
 
     def __call__(self) -> Moment:
-        return system_clock() + self._ahead
+        looked, self._looked = self._looked, system_clock()
+        self._now += min(max(self._looked - looked, 0), STEP)
+        return self._now
 
     def jump(self, **duration: float) -> None:
-        self._ahead += millis(timedelta(**duration))
+        self._now += millis(timedelta(**duration))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,20 @@ class World:
 
         return await eventually(told)
 
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """The provider's time stands: nothing that is in work there ends meanwhile, however long the block takes."""
+        stage, now = self.running.app.state.stage, time.time()
+        stage.clock = stage.postman._clock = lambda: now
+        try:
+            yield
+        finally:
+            stage.clock = stage.postman._clock = time.time
+
+    def let_go(self) -> None:
+        """Whoever waits for a slow answer has it now."""
+        self.running.app.state.stage.closing.set()
+
     async def callback(self, **wish: Any) -> Json:
         """One callback by hand, and how it was answered."""
         return (await self.http.post(f"{self.base_url}/sandbox/callback", json=wish)).json()
@@ -144,8 +165,9 @@ class House:
         events = (await self.http.get("/v1/events", params={"limit": 500})).json()["events"]
         return [event for event in events if event["task"] and event["task"]["external_task_id"] == name]
 
-    async def tick(self) -> Json:
-        return (await self.http.post("/v1/tick", params={"seconds": 1})).json()
+    async def tick(self, *, seconds: float = UNHURRIED) -> Json:
+        """A pass of the worker: until all that is due was done, or the seconds are up."""
+        return (await self.http.post("/v1/tick", params={"seconds": seconds})).json()
 
     async def at_rest(self, name: str, *, within: float = PATIENCE) -> Json:
         """The task, once it is at rest and nothing about it is in doubt. The worker's turns are taken here."""
@@ -177,6 +199,15 @@ class House:
         raise AssertionError(f"{name} is still pending: {await self.task(name)}")
 
 
+async def until_waited_for(house: House, name: str, *, count: int = 1) -> None:
+    """Until so many wait for this task."""
+
+    async def waited_for() -> bool:
+        return len(house.runtime.waiting._waiting.get(name, ())) >= count
+
+    await eventually(waited_for)
+
+
 async def eventually(look: Callable[[], Any], *, within: float = PATIENCE) -> Any:
     """What the look finds, once it finds something."""
     async with asyncio.timeout(within):
@@ -190,7 +221,13 @@ async def eventually(look: Callable[[], Any], *, within: float = PATIENCE) -> An
 @contextlib.asynccontextmanager
 async def sandboxed(*, port: int = 0, **settings: Any) -> AsyncIterator[World]:
     """A sandbox whose tasks take a twentieth of a second, unless told otherwise."""
-    told = {"pace": 0.02, "task_seconds": 0.05, "webhook_secret": WEBHOOK_SECRET, **settings}
+    told = {
+        "pace": 0.02,
+        "task_seconds": 0.05,
+        "webhook_secret": WEBHOOK_SECRET,
+        "callback_timeout": PATIENCE,
+        **settings,
+    }
     async with (
         run_sandbox(SandboxSettings(**told), port=port) as running,
         httpx.AsyncClient(trust_env=False, verify=NO_TLS, timeout=PATIENCE) as http,
@@ -240,9 +277,9 @@ async def receiving(
                 base_url=f"http://127.0.0.1:{taken}",
                 trust_env=False,
                 verify=NO_TLS,
-                timeout=30,
+                timeout=PATIENCE,
                 headers=headers,
-                limits=httpx.Limits(max_connections=None, keepalive_expiry=2),  # before the receiver ends it
+                limits=httpx.Limits(max_connections=None, keepalive_expiry=None),  # and see `served`
             ) as http,
         ):
             yield House(runtime, http, taken)
@@ -250,8 +287,10 @@ async def receiving(
 
 @contextlib.asynccontextmanager
 async def served(app: Any, listener: socket.socket, *, limits: Limits | None = None) -> AsyncIterator[None]:
-    """A real uvicorn on this socket, in this loop."""
-    server = _Server(uvicorn_config(app, limits=limits))
+    """A real uvicorn on this socket, in this loop. It ends no idle connection just when a slow test uses it again."""
+    config = uvicorn_config(app, limits=limits or UNHURRIED_LIMITS)
+    config.timeout_keep_alive = IDLE
+    server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await server.ready.wait()
@@ -309,13 +348,6 @@ def listening(port: int = 0) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
         yield listener
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with listening() as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def report(status: str, *, task_id: str = "867283741759111202", images: Sequence[str] = (), **more: Any) -> bytes:

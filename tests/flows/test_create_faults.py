@@ -14,10 +14,11 @@ from tests.flows.builders import (
     House,
     Json,
     World,
-    eventually,
     receiving,
     sandboxed,
+    until_waited_for,
 )
+from tests.patience import watching
 
 ACCOUNTS = ("unsigned", "cometapi", "powertokens")
 NOTHING_CREATED = ("busy=1", "busy=2", "slots_full=1", "slots_full=2", "http200_error=1302", "http200_error=1303")
@@ -249,11 +250,10 @@ async def test_a_create_that_was_taken_after_all_is_found_and_not_paid_again(
         receiving(tmp_path, world, account, clock=clock, polling=ASKING) as house,
     ):
         await house.submit(account, "a red fox [[unanswered,drop_all,not_exist_lag]]", "hidden")
-        for _ in range(6):  # look-ups in vain, until it is taken as lost
-            clock.jump(minutes=3)
-            await house.tick()
-        clock.jump(minutes=3)
-        await eventually(lambda: world.requests("create"))
+        with world.standing_still():
+            for _ in range(8):  # look-ups in vain, until it is taken as lost, and sent again
+                clock.jump(minutes=3)
+                await house.tick()
         task = await house.at_rest_in_time("hidden", clock, most=1000)
         creates = await world.requests("create")
 
@@ -305,10 +305,11 @@ async def order_elsewhere(world: World, account: str, name: str) -> None:
 
 async def while_waiting(house: House, name: str, clock: Clock) -> Json:
     """What `?wait=` answers when a look-up ends the task meanwhile; it must not take all its time."""
-    async with asyncio.TaskGroup() as group:
-        waiting = group.create_task(house.task(name, wait=3))
-        await asyncio.sleep(0.05)
+    async with asyncio.TaskGroup() as group, watching() as watch:
+        waiting = group.create_task(house.task(name, wait=20))
+        await until_waited_for(house, name)
         clock.jump(seconds=10)
         await house.tick()
-        async with asyncio.timeout(2):
-            return await waiting
+        answered = await waiting
+        assert watch.seconds < 2
+        return answered

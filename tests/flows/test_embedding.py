@@ -23,17 +23,8 @@ from receiver.configerrors import ConfigError
 from receiver.embedding import Receiver
 from submitter import OmniImageRequest
 from tests.flows import handling
-from tests.flows.builders import (
-    NO_TLS,
-    PATIENCE,
-    Clock,
-    World,
-    configuration,
-    eventually,
-    free_port,
-    listening,
-    served,
-)
+from tests.flows.builders import NO_TLS, Clock, World, configuration, eventually, listening, served
+from tests.patience import PATIENCE, free_port
 
 HANDLER = "tests.flows.handling:on_event"
 ROOT = Path(__file__).parents[2]
@@ -185,7 +176,7 @@ async def test_the_documented_example_runs(world: World, tmp_path: Path, monkeyp
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=NO_TLS) as http,
         ):
             drawn = await http.post("/draw")
-            task = (await http.get(f"/tasks/v1/tasks/{drawn.json()['task']}?wait=8")).json()
+            task = (await http.get(f"/tasks/v1/tasks/{drawn.json()['task']}?wait=20")).json()
 
     assert 202 == drawn.status_code
     assert "succeeded" == task["state"]

@@ -9,19 +9,9 @@ import httpx
 import pytest
 
 from submitter import HttpJournal, OmniImageRequest, ProviderSettings, Refused, Submitter
-from tests.flows.builders import (
-    LOOKED_UP,
-    NO_TLS,
-    Clock,
-    House,
-    Json,
-    World,
-    eventually,
-    free_port,
-    receiving,
-    sandboxed,
-)
+from tests.flows.builders import LOOKED_UP, NO_TLS, Clock, House, Json, World, eventually, receiving, sandboxed
 from tests.flows.lives import gate
+from tests.patience import PATIENCE, free_port
 
 ACCOUNTS = ("unsigned", "cometapi", "powertokens")
 OPENING: Json = {
@@ -34,7 +24,7 @@ OPENING: Json = {
 
 async def submitter_at(stack: AsyncExitStack, world: World, receiver_url: str) -> Submitter:
     """A submitter with every account, whose journal is the receiver at this address."""
-    http = await stack.enter_async_context(httpx.AsyncClient(verify=NO_TLS, trust_env=False, timeout=10))
+    http = await stack.enter_async_context(httpx.AsyncClient(verify=NO_TLS, trust_env=False, timeout=PATIENCE))
     accounts = {name: ProviderSettings.model_validate(world.account(name)) for name in ACCOUNTS}
     return await stack.enter_async_context(Submitter(accounts, journal=HttpJournal(receiver_url, http=http)))
 
@@ -126,7 +116,7 @@ async def test_a_receiver_that_restarts_between_the_opening_and_the_answer_hears
     tmp_path: Path, stack: AsyncExitStack
 ) -> None:
     port = free_port()
-    async with sandboxed(pace=0.05) as world:
+    async with sandboxed(pace=PATIENCE) as world:
         async with receiving(tmp_path, world, "cometapi", port=port) as house:
             submitter = await submitter_at(stack, world, house.url)
             request = OmniImageRequest(prompt="a red fox [[slow,drop_all]]")
@@ -134,6 +124,7 @@ async def test_a_receiver_that_restarts_between_the_opening_and_the_answer_hears
             await eventually(world.tasks)
         async with receiving(tmp_path, world, "cometapi", port=port) as house:
             before = await house.task("fox")
+            world.let_go()
             submitted = await submitting
             task = await house.task("fox")
         paid = await world.paid("fox")
@@ -145,12 +136,13 @@ async def test_a_receiver_that_restarts_between_the_opening_and_the_answer_hears
 async def test_a_submission_that_is_cancelled_is_finished_and_written_down(
     tmp_path: Path, stack: AsyncExitStack
 ) -> None:
-    async with sandboxed(pace=0.04) as world, receiving(tmp_path, world, "cometapi") as house:
+    async with sandboxed(pace=PATIENCE) as world, receiving(tmp_path, world, "cometapi") as house:
         submitter = await submitter_at(stack, world, house.url)
         request = OmniImageRequest(prompt="a red fox [[slow,drop_all]]")
         submitting = asyncio.create_task(submitter.submit("cometapi", request, external_task_id="fox"))
         await eventually(world.tasks)
         submitting.cancel()
+        world.let_go()
         await asyncio.gather(submitting, return_exceptions=True)
         await submitter.aclose()
         task = await house.task("fox")
