@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,6 +23,7 @@ from receiver.schedule import LOOK_UP, Backoff, QueryPlan, first_query_at
 from receiver.task import Source
 from receiver.timing import TimingClass
 from submitter.client import MAX_PAUSE
+from submitter.createanswer import CreateAnswer
 from submitter.errors import Deferred, FieldProblem, InvalidRequest, Refusal, Refused, Unanswered, Unreadable
 from submitter.journal import Opened as OpenedToSend
 from submitter.journal import Submission, TaskKey
@@ -153,21 +154,19 @@ class LedgerJournal:
         can_look_up = self._accounts[provider].provider.capabilities.query_by_external_id
         return first_query_at(sent_at, self._plan, PathHealth()) if can_look_up else None
 
-    async def hear(self, task: TaskKey, http_status: int, body: bytes) -> None:
+    async def hear(self, task: TaskKey, answer: CreateAnswer) -> None:
         """As Journal.hear."""
-        provider = self._accounts[task.provider].provider
-        try:
-            reports = provider.read_answer(http_status, body)
-        except Refused as refused:
-            await self._heard_refusal(task, refused)
-        except Deferred as deferred:
-            await self.defer(task, deferred.reason, deferred.after)
-        except Unanswered as unanswered:
-            await self.unanswered(task, unanswered.reason)
-        except Unreadable as unreadable:
-            await self._keep(task, body, unreadable.reason)
-        else:
-            await self._heard_reports(task, reports, body)
+        match answer.said:
+            case Refused() as refused:
+                await self._heard_refusal(task, refused)
+            case Deferred() as deferred:
+                await self.defer(task, deferred.reason, deferred.after)
+            case Unanswered() as unanswered:
+                await self._unanswered(task, unanswered.reason, after=unanswered.after)
+            case Unreadable() as unreadable:
+                await self._keep(task, answer.body, unreadable.reason)
+            case reports:
+                await self._heard_reports(task, reports, answer.body)
 
     async def refuse(self, task: TaskKey, reason: str) -> None:
         """As Journal.refuse."""
@@ -183,24 +182,29 @@ class LedgerJournal:
             now if after is None else now + millis(after),
         )
         is_awaited = await self._ledger.defer(task.external_task_id, _told(reason), fence=task.fence, send_at=send_at)
-        # An old word, whoever repeats it, holds up nobody.
-        if is_awaited and after is not None and self._speaks_for_account:
-            await self._pause(task.provider, now + millis(min(after, MAX_PAUSE)), reason)
+        if is_awaited:
+            await self._rest(task.provider, after, reason)
         self._on_work()
         log.info("task.deferred", task=task.external_task_id, provider=task.provider)
 
     async def unanswered(self, task: TaskKey, reason: str) -> None:
         """As Journal.unanswered."""
+        await self._unanswered(task, reason, after=None)
+
+    async def _unanswered(self, task: TaskKey, reason: str, *, after: timedelta | None) -> None:
         capabilities = self._accounts[task.provider].provider.capabilities
         soon = LOOK_UP.next_at(task.external_task_id, attempt=0, now=self._clock())
-        await self._ledger.unanswered(
+        is_awaited = await self._ledger.unanswered(
             task.external_task_id,
             f"the create was not answered: {_told(reason)}",
+            fence=task.fence,
             query_at=soon if capabilities.query_by_external_id else None,
         )
+        if is_awaited:  # maintenance, or too much of others: it says for how long
+            await self._rest(task.provider, after, reason)
         log.warning("task.unanswered", task=task.external_task_id, provider=task.provider)
 
-    async def _heard_reports(self, task: TaskKey, reports: list[StatusReport], body: bytes) -> None:
+    async def _heard_reports(self, task: TaskKey, reports: Sequence[StatusReport], body: bytes) -> None:
         if not reports:
             await self._keep(task, body, "the answer names no task")
             return
@@ -239,9 +243,12 @@ class LedgerJournal:
             log.error("provider.stopped", provider=task.provider, code=refused.code, fix="look at the account")
         await self.refuse(task, str(refused))
 
-    async def _pause(self, provider: str, until: Moment, reason: str) -> None:
-        """Neither sends nor questions go to this account until then."""
-        await self._ledger.settle([], self._ingest.judge, [Pause(provider=provider, until=until, reason=reason)])
+    async def _rest(self, provider: str, after: timedelta | None, reason: str) -> None:
+        """Neither sends nor questions go to the account meanwhile. An old word, whoever repeats it, holds up nobody."""
+        if after is None or not self._speaks_for_account:
+            return
+        until = self._clock() + millis(min(after, MAX_PAUSE))
+        await self._ledger.settle([], self._ingest.judge, [Pause(provider=provider, until=until, reason=_told(reason))])
 
     async def _keep(self, task: TaskKey, body: bytes, reason: str) -> None:
         await self._ledger.keep_unreadable(

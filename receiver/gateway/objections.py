@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from receiver.callback_url import without_tokens
 from receiver.gateway.dialect import (
@@ -51,13 +53,14 @@ def invalid(problems: Sequence[FieldProblem]) -> Objection:
 
 
 def refusal_as_it_came(kind: Kind, refusal: Refused, *, request_id: str) -> Answer:
-    """The provider's own status and words, without our callback URL's token, which it may quote."""
+    """The provider's own status, words and pause, without our callback URL's token, which it may quote."""
     try:
         parse(refusal.body)
     except Unreadable:
         return refused(kind, _of_refusal(refusal), request_id=request_id)
     body = without_tokens(refusal.body.decode(errors="replace")).encode()
-    return Answer(http_status=refusal.http_status, body=body)
+    pause = _whole_seconds(refusal.retry_after)
+    return Answer(http_status=refusal.http_status, body=body, retry_after=None if pause is None else str(pause))
 
 
 def refusal_in(message: str) -> Refused:
@@ -75,7 +78,13 @@ def _of_refusal(refusal: Refused) -> Objection:
         http_status=refusal.http_status,
         code=int(code) if str(code).isascii() and str(code).isdigit() else code,
         message=without_tokens(refusal.message),
+        retry_after=_whole_seconds(refusal.retry_after),
     )
+
+
+def _whole_seconds(pause: timedelta | None) -> int | None:
+    """A pause as a header has it; the submitter has bounded it."""
+    return None if pause is None else math.ceil(pause.total_seconds())
 
 
 def _of_problem(problem: Problem, *, has_credentials: bool) -> Objection:

@@ -181,8 +181,13 @@ class Ledger(Outbox, Protocol):
     async def defer(self, external_task_id: str, reason: str, *, fence: int | None, send_at: Moment) -> bool:
         """It never reached the provider: it may be sent from `send_at` on. False if nothing changed, as in `refuse`."""
 
-    async def unanswered(self, external_task_id: str, reason: str, *, query_at: Moment | None) -> None:
-        """The create's answer was lost. `query_at` is None where the provider cannot be asked."""
+    async def unanswered(
+        self, external_task_id: str, reason: str, *, query_at: Moment | None, fence: int | None = None
+    ) -> bool:
+        """The create's answer was lost. `query_at` is None where the provider cannot be asked.
+
+        False if this is not about the latest send, as in `refuse`, or news came meanwhile.
+        """
 
     async def claim_unsent(self, *, now: Moment, limit: int, lanes: Mapping[str, Lane]) -> list[Unsent]:
         """Tasks whose turn it is to be sent, as far as slots are free."""
