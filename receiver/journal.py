@@ -15,7 +15,7 @@ import structlog
 from receiver.callback_url import mint_callback_url, without_tokens
 from receiver.ingest import Ingest
 from receiver.inlinepictures import take_out
-from receiver.ledger.base import Heard, Ledger, Pause
+from receiver.ledger.base import AccountRefusal, Heard, Ledger, Pause
 from receiver.ledger.errors import ForeignTask, Unwritable
 from receiver.ledger.openings import NOBODY, Client, Opened, OpenedAs, Opening, Unsent
 from receiver.pathhealth import PathHealth
@@ -105,7 +105,7 @@ class LedgerJournal:
     ) -> Opened:
         """The row, and who sends it: its opener now, our sender when a slot is free, or nobody again.
 
-        Raises TaskExists, QuotaReached, InvalidRequest and LedgerUnavailable.
+        Raises TaskExists, QuotaReached, AccountStopped, InvalidRequest and LedgerUnavailable.
         """
         account = self._accounts[submission.provider]
         slots = slots_held(submission.request)
@@ -237,9 +237,8 @@ class LedgerJournal:
             await self.unanswered(task, f"{refused.code}: {refused.message}")
             return
         if refused.kind is Refusal.ACCOUNT and self._speaks_for_account:
-            until = self._clock() + millis(ACCOUNT_TROUBLE_PAUSES)
-            pause = Pause(provider=task.provider, until=until, reason=_told(str(refused)), is_stop=True)
-            await self._ledger.settle([], self._ingest.judge, [pause])
+            stopped = stop(task.provider, refused, now=self._clock())
+            await self._ledger.settle([], self._ingest.judge, [stopped])
             log.error("provider.stopped", provider=task.provider, code=refused.code, fix="look at the account")
         await self.refuse(task, str(refused))
 
@@ -260,6 +259,18 @@ class LedgerJournal:
             now=self._clock(),
         )
         await self.unanswered(task, reason)
+
+
+def stop(provider: str, refused: Refused, *, now: Moment) -> Pause:
+    """Until a person has looked at the account; creates are told why, where that is trouble of the account itself."""
+    refusal = AccountRefusal(http_status=refused.http_status, code=refused.code, message=_told(refused.message))
+    return Pause(
+        provider=provider,
+        until=now + millis(ACCOUNT_TROUBLE_PAUSES),
+        reason=_told(str(refused)),
+        is_stop=True,
+        refusal=refusal if refused.kind is Refusal.ACCOUNT else None,
+    )
 
 
 def _told(reason: str) -> str:

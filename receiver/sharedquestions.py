@@ -11,7 +11,7 @@ import structlog
 
 from receiver.counters import Counters
 from receiver.ingest import Ingest
-from receiver.journal import ACCOUNT_TROUBLE_PAUSES
+from receiver.journal import stop
 from receiver.ledger.base import Asked, Claim, Heard, Ledger, PageResult, Pause
 from receiver.ledger.errors import ForeignTask, LedgerUnavailable, Unwritable
 from receiver.listing import Shape, Together
@@ -209,8 +209,7 @@ def pause_after(error: SubmitterError, provider: str, answer: Answer, *, now: Mo
         return Pause(provider=provider, until=now + millis(answer.retry_after), reason=error.reason)
     if isinstance(error, Refused) and error.kind in {Refusal.ACCOUNT, Refusal.CREDENTIALS}:
         log.error("provider.stopped", provider=provider, code=error.code, fix="look at the account and its key")
-        until = now + millis(ACCOUNT_TROUBLE_PAUSES)
-        return Pause(provider=provider, until=until, reason=str(error), is_stop=True)
+        return stop(provider, error, now=now)
     return None
 
 

@@ -18,9 +18,9 @@ from receiver.gateway.dialect import (
     Objection,
     refused,
 )
-from receiver.ledger.errors import LedgerUnavailable, Overloaded, QuotaReached, TaskExists
+from receiver.ledger.errors import AccountStopped, LedgerUnavailable, Overloaded, QuotaReached, TaskExists
 from receiver.problems import RETRY_AFTER_SECONDS, Problem
-from submitter.errors import Deferred, Fault, FieldProblem, InvalidRequest, Refused, Unanswered, Unreadable
+from submitter.errors import Deferred, Fault, FieldProblem, InvalidRequest, Refusal, Refused, Unanswered, Unreadable
 from submitter.providers.reading import parse
 from submitter.settings import Kind
 
@@ -68,6 +68,13 @@ def refusal_in(message: str) -> Refused:
     found = _OF_REFUSAL.fullmatch(message)
     code, said = found.groups() if found else ("", message)
     return Refused(said, code=code, http_status=400)
+
+
+def refusal_of(said: Refused | AccountStopped) -> Refused:
+    """The refusal, or the one that has stopped the account when it was last said."""
+    if isinstance(said, Refused):
+        return said
+    return Refused(said.message, code=said.code, http_status=said.http_status, kind=Refusal.ACCOUNT)
 
 
 def _of_refusal(refusal: Refused) -> Objection:

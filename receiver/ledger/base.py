@@ -68,13 +68,26 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccountRefusal:
+    """A provider's words on an account that it serves no more."""
+
+    http_status: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """Leave a provider in peace until a moment, and why. `is_stop` is for what only a person mends."""
+    """Leave a provider in peace until a moment, and why. `is_stop` is for what only a person mends.
+
+    `refusal` is what it said where that is trouble of the account itself: whatever is sent would be told the same.
+    """
 
     provider: str
     until: Moment
     reason: str
     is_stop: bool = False
+    refusal: AccountRefusal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +174,7 @@ class Ledger(Outbox, Protocol):
         """Raises Overloaded or LedgerUnavailable where a write would not be taken at the moment."""
 
     async def open_task(self, opening: Opening) -> Opened:
-        """Write a submission down, or recognise it. Raises TaskExists or QuotaReached."""
+        """Write a submission down, or recognise it. Raises TaskExists, QuotaReached or AccountStopped."""
 
     async def apply(self, batch: Sequence[Heard], judge: Judge) -> list[Decision | Refusal]:
         """Look, decide, write and commit in one go; one outcome for each report, in order."""

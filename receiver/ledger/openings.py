@@ -16,7 +16,8 @@ class Client:
 
     A `task_id` names one task of the tenant's at an account, an `idempotency_key` one of all the tenant's. `quota`
     is how many tasks the tenant may have running. `callback_url` is where the client is told of changes.
-    `is_id_given`: the opening's id is of the client's choice, and so must be the task's.
+    `is_id_given`: the opening's id is of the client's choice, and so must be the task's. `hears_stops`: while trouble
+    of the account keeps everything from being sent, it is told so, and nothing new is written down for it.
     """
 
     tenant: str = ""
@@ -25,6 +26,7 @@ class Client:
     idempotency_key: str | None = None
     quota: int | None = None
     is_id_given: bool = False
+    hears_stops: bool = False
 
 
 NOBODY = Client()

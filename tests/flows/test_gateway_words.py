@@ -1,4 +1,4 @@
-"""What a provider says to a create reaches its client whole, and those it asks to wait wait."""
+"""What a provider says to a create reaches its client whole: how long to wait, and that the account is stopped."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from submitter import CreateAnswer, HttpJournal, OmniImageRequest, ProviderSettings, ReportedStatus, Submitter, TaskKey
 from submitter.journal import FENCE_HEADER
 from submitter.report import StatusReport
-from tests.flows.builders import Clock, Json, World, receiving
-from tests.flows.gateway import Sent, Stub, code_of, create, stubbed
+from tests.flows.builders import ASKING, Clock, Json, World, receiving
+from tests.flows.gateway import KINDS, Sent, Stub, code_of, create, listed, settled, stubbed
 
 HOUR = 3_600
 MAINTENANCE: Json = {"code": 5001, "message": "Server under maintenance"}
@@ -146,3 +147,66 @@ async def test_what_was_read_of_an_answer_is_not_read_again(world: World, tmp_pa
         task = await house.task("read-once")
 
     assert ("submitted", "8672") == (task["state"], task["task_id"])
+
+
+@pytest.mark.parametrize("account", KINDS)
+async def test_while_an_account_is_stopped_each_create_is_told_so_in_the_providers_words_and_none_is_kept(
+    world: World, clock: Clock, tmp_path: Path, account: str
+) -> None:
+    async with receiving(tmp_path, world, account, clock=clock) as house:
+        done = (await create(house, account, external_task_id="done")).json()["data"]["task_id"]
+        await settled(house, account, done)
+        first = await create(house, account, "a red fox [[account]]", external_task_id="order-7")
+        told = await create(house, account, external_task_id="order-8")
+        again = await create(house, account, external_task_id="order-8")
+        known = await create(house, account, external_task_id="done")
+        kept = [each["task_id"] for each in await listed(house, account)]
+        by_api = await house.submit(account, "a red fox", "of-the-api")
+        clock.jump(minutes=11)
+        after = await create(house, account, external_task_id="order-8")
+        creates = await world.requests("create")
+
+    assert 429 == first.status_code
+    assert [worded(first)] * 2 == [worded(told), worded(again)]
+    assert (200, done) == (known.status_code, known.json()["data"]["task_id"])
+    assert [done] == kept
+    assert (202, "pending") == (by_api.status_code, by_api.json()["state"])  # it waits, as this API says
+    assert (200, 0) == code_of(after)
+    assert 3 == len(creates)
+
+
+async def test_trouble_that_a_question_met_is_told_to_creates_too(world: World, clock: Clock, tmp_path: Path) -> None:
+    arrears = JSONResponse({"code": 1102, "message": "Resource pack used up", "request_id": "one"}, 429)
+    taken = JSONResponse({"code": 0, "data": {"task_id": "8672", "task_status": "submitted"}})
+    async with (
+        stubbed(lambda sent: taken if sent.method == "POST" else arrears) as stub,
+        receiving(tmp_path, world, "kling", account=at(stub), clock=clock, polling=ASKING) as house,
+    ):
+        await create(house, "kling")
+        clock.jump(minutes=1)
+        await house.tick()
+        told = await create(house, "kling")
+
+    assert (429, 1102, "Resource pack used up") == (*code_of(told), told.json()["message"])
+    assert 1 == sent(stub, "POST")
+
+
+async def test_a_refused_key_stops_no_create_that_might_be_taken(world: World, clock: Clock, tmp_path: Path) -> None:
+    """1103 is of one model: what is asked for with another waits, and is not refused."""
+    forbidden = JSONResponse({"code": 1103, "message": "no right"}, 403)
+    taken = JSONResponse({"code": 0, "data": {"task_id": "8672", "task_status": "submitted"}})
+    async with (
+        stubbed(lambda sent: taken if sent.method == "POST" else forbidden) as stub,
+        receiving(tmp_path, world, "kling", account=at(stub), clock=clock, polling=ASKING) as house,
+    ):
+        await create(house, "kling")
+        clock.jump(minutes=1)
+        await house.tick()
+        waits = await create(house, "kling")
+
+    assert (200, "submitted") == (waits.status_code, waits.json()["data"]["task_status"])
+
+
+def worded(answer: httpx.Response) -> tuple[int, Json]:
+    """The status, and all that is said but for the request's own name."""
+    return answer.status_code, answer.json() | {"request_id": "…"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -60,6 +61,16 @@ def paused_until(raw: sqlite3.Connection, provider: str) -> Moment:
     """Until when the account is left in peace; 0 where it is not."""
     row = raw.execute("select paused_until from query_budgets where provider = ?", (provider,)).fetchone()
     return 0 if row is None else int(row["paused_until"])
+
+
+def refusal_in_force(raw: sqlite3.Connection, provider: str, *, now: Moment) -> tuple[int, str, str] | None:
+    """The HTTP status, code and words in which the provider has stopped the account; None where it has not."""
+    text = "select refusal from query_budgets where provider = ? and is_stopped and paused_until > ?"
+    row = raw.execute(text, (provider, now)).fetchone()
+    if row is None or row["refusal"] is None:
+        return None
+    http_status, code, message = json.loads(row["refusal"])
+    return http_status, code, message
 
 
 def in_turn(raw: sqlite3.Connection, provider: str, lane: Lane, *, now: Moment, limit: int) -> Iterator[sqlite3.Row]:
