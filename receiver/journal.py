@@ -6,23 +6,32 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 import structlog
 
-from receiver.callback_url import mint_callback_url, without_tokens
+from receiver.callback_url import mint_callback_url
 from receiver.ingest import Ingest
 from receiver.inlinepictures import take_out
-from receiver.ledger.base import AccountRefusal, Heard, Ledger, Pause
+from receiver.ledger.base import Heard, Ledger
 from receiver.ledger.errors import ForeignTask, Unwritable
-from receiver.ledger.openings import NOBODY, Client, Opened, OpenedAs, Opening, Unsent
+from receiver.ledger.openings import (
+    NOBODY,
+    UNANSWERED_HOLDS_SLOTS,
+    UNSEEN_HOLDS_SLOTS,
+    Client,
+    Opened,
+    OpenedAs,
+    Opening,
+    Unsent,
+)
 from receiver.pathhealth import PathHealth
+from receiver.pauses import rest, stop, told
 from receiver.schedule import LOOK_UP, Backoff, QueryPlan, first_query_at
 from receiver.task import Source
 from receiver.timing import TimingClass
-from submitter.client import MAX_PAUSE
 from submitter.createanswer import CreateAnswer
 from submitter.errors import Deferred, FieldProblem, InvalidRequest, Refusal, Refused, Unanswered, Unreadable
 from submitter.journal import Opened as OpenedToSend
@@ -35,8 +44,6 @@ from submitter.request import ImageRequest, read_request, references_in, request
 log = structlog.get_logger("journal")
 
 SEND_AGAIN = Backoff(first=timedelta(seconds=2), factor=2, longest=timedelta(minutes=2))
-MAX_REASON = 4_000
-ACCOUNT_TROUBLE_PAUSES = timedelta(minutes=10)  # arrears are mended by a person, not by trying again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +88,10 @@ class LedgerJournal:
         self._speaks_for_account = True
 
     def of_tenant(self) -> LedgerJournal:
-        """The same, for a tenant's word on creates of its own: it holds up nobody else at the account."""
+        """The same, for creates that a tenant sends itself: its word on them holds up nobody else at the account.
+
+        Nor does it name a task there, where the provider finds it by our id: the tenant might name another's.
+        """
         journal = copy(self)
         journal._speaks_for_account = False  # noqa: SLF001 - of its own kind
         return journal
@@ -124,6 +134,7 @@ class LedgerJournal:
                 asks_watermark=submission.request.asks_watermark,
                 slots=slots,
                 slot_limit=account.slot_limit,
+                holds_slots=UNANSWERED_HOLDS_SLOTS if self._speaks_for_account else UNSEEN_HOLDS_SLOTS,
                 units_per_day=account.units_per_day,
                 now=now,
                 deadline_at=now + millis(self._plan.give_up_after),
@@ -170,7 +181,7 @@ class LedgerJournal:
 
     async def refuse(self, task: TaskKey, reason: str) -> None:
         """As Journal.refuse."""
-        await self._ledger.refuse(task.external_task_id, _told(reason), fence=task.fence, now=self._clock())
+        await self._ledger.refuse(task.external_task_id, told(reason), fence=task.fence, now=self._clock())
         self._on_work()
         log.info("task.refused", task=task.external_task_id, provider=task.provider)
 
@@ -181,7 +192,7 @@ class LedgerJournal:
             SEND_AGAIN.next_at(task.external_task_id, attempt=(task.fence or 1) - 1, now=now),
             now if after is None else now + millis(after),
         )
-        is_awaited = await self._ledger.defer(task.external_task_id, _told(reason), fence=task.fence, send_at=send_at)
+        is_awaited = await self._ledger.defer(task.external_task_id, told(reason), fence=task.fence, send_at=send_at)
         if is_awaited:
             await self._rest(task.provider, after, reason)
         self._on_work()
@@ -196,7 +207,7 @@ class LedgerJournal:
         soon = LOOK_UP.next_at(task.external_task_id, attempt=0, now=self._clock())
         is_awaited = await self._ledger.unanswered(
             task.external_task_id,
-            f"the create was not answered: {_told(reason)}",
+            f"the create was not answered: {told(reason)}",
             fence=task.fence,
             query_at=soon if capabilities.query_by_external_id else None,
         )
@@ -211,7 +222,7 @@ class LedgerJournal:
         heard = Heard(
             provider=task.provider,
             external_task_id=task.external_task_id,
-            report=reports[0],
+            report=self._believed(task.provider, reports[0]),
             source=Source.ANSWER,
             trust=Trust.QUERIED,
             now=self._clock(),
@@ -230,6 +241,10 @@ class LedgerJournal:
             state=decision.task.state,
         )
 
+    def _believed(self, provider: str, report: StatusReport) -> StatusReport:
+        can_look_up = self._accounts[provider].provider.capabilities.query_by_external_id
+        return report if self._speaks_for_account or not can_look_up else replace(report, provider_task_id=None)
+
     async def _heard_refusal(self, task: TaskKey, refused: Refused) -> None:
         capabilities = self._accounts[task.provider].provider.capabilities
         was_sent_before = task.fence is not None and task.fence > 1
@@ -244,10 +259,8 @@ class LedgerJournal:
 
     async def _rest(self, provider: str, after: timedelta | None, reason: str) -> None:
         """Neither sends nor questions go to the account meanwhile. An old word, whoever repeats it, holds up nobody."""
-        if after is None or not self._speaks_for_account:
-            return
-        until = self._clock() + millis(min(after, MAX_PAUSE))
-        await self._ledger.settle([], self._ingest.judge, [Pause(provider=provider, until=until, reason=_told(reason))])
+        if after is not None and self._speaks_for_account:
+            await self._ledger.settle([], self._ingest.judge, [rest(provider, after, reason, now=self._clock())])
 
     async def _keep(self, task: TaskKey, body: bytes, reason: str) -> None:
         await self._ledger.keep_unreadable(
@@ -259,23 +272,6 @@ class LedgerJournal:
             now=self._clock(),
         )
         await self.unanswered(task, reason)
-
-
-def stop(provider: str, refused: Refused, *, now: Moment) -> Pause:
-    """Until a person has looked at the account; creates are told why, where that is trouble of the account itself."""
-    refusal = AccountRefusal(http_status=refused.http_status, code=refused.code, message=_told(refused.message))
-    return Pause(
-        provider=provider,
-        until=now + millis(ACCOUNT_TROUBLE_PAUSES),
-        reason=_told(str(refused)),
-        is_stop=True,
-        refusal=refusal if refused.kind is Refusal.ACCOUNT else None,
-    )
-
-
-def _told(reason: str) -> str:
-    """The reason as it may be kept and shown: without U+0000, bounded, and with no callback URL's token in it."""
-    return without_tokens(reason.replace("\x00", "\ufffd"))[:MAX_REASON]
 
 
 def _as_asked(fields: dict[str, Any], client: Client) -> dict[str, Any]:

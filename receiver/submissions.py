@@ -47,7 +47,7 @@ async def open_submission(request: Request) -> Response:
     submission, _ = await read_submission(request, runtime, access)
     opened_by = request.headers.get("idempotency-key", "")[:LONGEST_KEY] or None
     client = Client(tenant=access.owner, quota=access.quota)
-    opened = await runtime.journal.write_down(submission, opened_by=opened_by, client=client)
+    opened = await _journal(runtime, access).write_down(submission, opened_by=opened_by, client=client)
     callback_url = None
     if opened.outcome is OpenedAs.TO_SEND:
         callback_url = runtime.journal.callback_url(submission.provider, submission.external_task_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -33,9 +34,17 @@ NOBODY = Client()
 """The operator himself, who is not called back."""
 
 
+UNANSWERED_HOLDS_SLOTS = timedelta(minutes=10)  # a create that nobody answers must not hold them for ever
+# One that a tenant sends itself, or says so: what runs there has called back by then (wire.md §4: 8 to 45 s).
+UNSEEN_HOLDS_SLOTS = timedelta(minutes=2)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """A submission to write down. `request` is JSON without inline pictures, which `inline` holds by SHA-256."""
+    """A submission to write down. `request` is JSON without inline pictures, which `inline` holds by SHA-256.
+
+    `holds_slots` is for how long it does where it is sent by its opener, and no news comes.
+    """
 
     external_task_id: str
     provider: str
@@ -47,6 +56,7 @@ class Opening:
     asks_watermark: bool = False
     slots: int
     slot_limit: int | None
+    holds_slots: timedelta = UNANSWERED_HOLDS_SLOTS
     now: Moment
     deadline_at: Moment
     first_query_at: Moment | None

@@ -10,7 +10,6 @@ from receiver.ledger.openings import Client, Opened, OpenedAs, Opening
 from receiver.ledger.sqlite.pictures import forget_unneeded, move_pictures
 from receiver.ledger.sqlite.purse import purse_of, take_back
 from receiver.ledger.sqlite.queueing import (
-    UNANSWERED_HOLDS_SLOTS,
     has_room,
     note_waiting,
     paused_until,
@@ -94,7 +93,7 @@ def _open(raw: sqlite3.Connection, opening: Opening) -> Opened:
             "is_sent": is_sent,
             "now": opening.now,
             "send_at": may_leave_at,
-            "unanswered_until": opening.now + millis(UNANSWERED_HOLDS_SLOTS),
+            "unanswered_until": opening.now + millis(opening.holds_slots),
             "query_at": opening.first_query_at,
             "timing_class": opening.timing_class,
             "key": key,

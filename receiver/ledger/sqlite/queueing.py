@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 
 from receiver.fairness import Served, Waiting, after_turn, given_back, next_turn
 from receiver.ledger.openings import Lane, Opening
@@ -14,8 +13,6 @@ from receiver.ledger.sqlite.rows import fetch, update_tasks
 from receiver.lifecycle import note
 from receiver.units import DAY
 from submitter.moments import Moment, millis
-
-UNANSWERED_HOLDS_SLOTS = timedelta(minutes=10)  # a create that nobody answers must not hold them for ever
 
 # What an account has in flight. Adopted tasks count too: they run, whoever sent them.
 _SLOTS_TAKEN = """

@@ -6,11 +6,11 @@ import sqlite3
 from collections.abc import Mapping
 
 from receiver.ledger.errors import NotPossible
-from receiver.ledger.openings import Lane, Unsent
+from receiver.ledger.openings import UNANSWERED_HOLDS_SLOTS, Lane, Unsent
 from receiver.ledger.sqlite.events import write_decision
 from receiver.ledger.sqlite.pictures import with_pictures
 from receiver.ledger.sqlite.purse import unreserve_one
-from receiver.ledger.sqlite.queueing import UNANSWERED_HOLDS_SLOTS, give_turn_back, in_turn
+from receiver.ledger.sqlite.queueing import give_turn_back, in_turn
 from receiver.ledger.sqlite.rows import TaskRow, fetch, update_tasks
 from receiver.lifecycle import expire, note, refuse
 from receiver.task import Task, TaskState
