@@ -24,6 +24,8 @@ MAX_LISTED = 1_024  # entries of a list that are looked at
 MAX_AMOUNTS = 8  # of a balance deduction; two are documented
 MAX_IMAGES = 64  # nine are the most that can be asked for, of each of two kinds
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 # The family's words, the newer generation's, and those of gateways that wrap Kling's answer (wire.md §3).
 STATUS_WORDS: Mapping[str, ReportedStatus] = {
     "submitted": ReportedStatus.SUBMITTED,
@@ -175,7 +177,7 @@ def _balance_deduction(fields: Fields) -> str | None:
         name[:MAX_WORD].replace("\x00", "\ufffd"): _text(said, name)[:MAX_WORD] for name in [*said][:MAX_AMOUNTS]
     }
     told = {name: amount for name, amount in amounts.items() if amount}
-    return json.dumps(told, separators=(",", ":")) if told else None
+    return _encode(told) if told else None
 
 
 def _identifier(fields: Fields, *names: str) -> str | None:
