@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from receiver.callback_url import without_tokens
-from receiver.ledger.base import AccountRefusal, Pause
+from receiver.ledger.base import Pause
+from receiver.ledger.openings import AccountRefusal
 from submitter.client import MAX_PAUSE
 from submitter.errors import Refusal, Refused
 from submitter.moments import Moment, millis

@@ -10,7 +10,7 @@ from typing import Protocol
 from receiver.keys import StoredKey
 from receiver.ledger.deliveries import Outbox
 from receiver.ledger.errors import Refusal
-from receiver.ledger.openings import Lane, Opened, Opening, Unsent
+from receiver.ledger.openings import AccountRefusal, Lane, Opened, Opening, Unsent
 from receiver.ledger.reading import AccountState, History, KeptUnreadable, Page, Query, Seen, StoredEvent, WireQuery
 from receiver.listing import Shape, Sharing, Together
 from receiver.pathhealth import PathHealth
@@ -65,15 +65,6 @@ class Claim:
     fence: int
     claimed_at: Moment
     together: Together | None = None  # the one request that is to tell of all claims that were made with it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccountRefusal:
-    """A provider's words on an account that it serves no more."""
-
-    http_status: int
-    code: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What is written down before it is sent: openings, on whose behalf, and what is claimed to be sent."""
+"""What is written down before it is sent: openings, on whose behalf, why not, and what is claimed to be sent."""
 
 from __future__ import annotations
 
@@ -32,6 +32,15 @@ class Client:
 
 NOBODY = Client()
 """The operator himself, who is not called back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountRefusal:
+    """A provider's words on an account that it serves no more."""
+
+    http_status: int
+    code: str
+    message: str
 
 
 UNANSWERED_HOLDS_SLOTS = timedelta(minutes=10)  # a create that nobody answers must not hold them for ever

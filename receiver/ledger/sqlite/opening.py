@@ -128,10 +128,9 @@ def _task_named(raw: sqlite3.Connection, opening: Opening) -> sqlite3.Row | None
 
 
 def _require_service(raw: sqlite3.Connection, opening: Opening) -> None:
-    refusal = refusal_in_force(raw, opening.provider, now=opening.now)
-    if refusal is not None:
-        http_status, code, message = refusal
-        raise AccountStopped(message, code=code, http_status=http_status)
+    said = refusal_in_force(raw, opening.provider, now=opening.now)
+    if said is not None:
+        raise AccountStopped(said.message, code=said.code, http_status=said.http_status)
 
 
 def _require_quota(raw: sqlite3.Connection, client: Client) -> None:

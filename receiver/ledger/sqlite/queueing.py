@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 
 from receiver.fairness import Served, Waiting, after_turn, given_back, next_turn
-from receiver.ledger.openings import Lane, Opening
+from receiver.ledger.openings import AccountRefusal, Lane, Opening
 from receiver.ledger.sqlite.purse import purse_of
 from receiver.ledger.sqlite.rows import fetch, update_tasks
 from receiver.lifecycle import note
@@ -60,14 +60,14 @@ def paused_until(raw: sqlite3.Connection, provider: str) -> Moment:
     return 0 if row is None else int(row["paused_until"])
 
 
-def refusal_in_force(raw: sqlite3.Connection, provider: str, *, now: Moment) -> tuple[int, str, str] | None:
-    """The HTTP status, code and words in which the provider has stopped the account; None where it has not."""
+def refusal_in_force(raw: sqlite3.Connection, provider: str, *, now: Moment) -> AccountRefusal | None:
+    """In which words the provider has stopped the account; None where it has not."""
     text = "select refusal from query_budgets where provider = ? and is_stopped and paused_until > ?"
     row = raw.execute(text, (provider, now)).fetchone()
     if row is None or row["refusal"] is None:
         return None
     http_status, code, message = json.loads(row["refusal"])
-    return http_status, code, message
+    return AccountRefusal(http_status=http_status, code=code, message=message)
 
 
 def in_turn(raw: sqlite3.Connection, provider: str, lane: Lane, *, now: Moment, limit: int) -> Iterator[sqlite3.Row]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from receiver.ledger.base import AccountRefusal, Ledger, Pause
+from receiver.ledger.base import Ledger, Pause
 from receiver.ledger.errors import AccountStopped
-from receiver.ledger.openings import Client, OpenedAs
+from receiver.ledger.openings import AccountRefusal, Client, OpenedAs
 from tests.ledger.builders import (
     HOUR,
     JUDGE,
