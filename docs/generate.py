@@ -109,6 +109,7 @@ def sandbox_page() -> str:
         "The base URLs are `http://127.0.0.1:8090/kling`, `…/cometapi` and `…/powertokens`. A prompt may say what "
         "befalls its task, whatever the rates: `a cat [[drop]]`, `[[duplicate,reorder]]`, `[[fail: reason]]`, "
         "`[[seconds=2]]`. `GET /sandbox/counts`, `/sandbox/tasks` and `/sandbox/requests` tell what really happened. "
+        "PowerTokens wraps its query answers, as is inferred; `--powertokens-plain` has it answer as is documented. "
         "It has no keys of its own and belongs on loopback.\n\n"
         f"| trouble | what happens |\n|---|---|\n{rows}"
     )

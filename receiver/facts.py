@@ -26,13 +26,23 @@ def merge_facts(task: Task, report: StatusReport, *, source: Source, is_proof: b
     if contradicts or (merged.is_proven and not is_proof):
         return merged
     unit_deduction = merged.unit_deduction or report.unit_deduction
+    balance_deduction = merged.balance_deduction or report.balance_deduction
     created_at = merged.provider_created_at or report.created_at
     updated_at = _latest(merged.provider_updated_at, report.updated_at)
-    known = (merged.unit_deduction, merged.provider_created_at, merged.provider_updated_at)
-    if known == (unit_deduction, created_at, updated_at):
+    known = (
+        merged.unit_deduction,
+        merged.balance_deduction,
+        merged.provider_created_at,
+        merged.provider_updated_at,
+    )
+    if known == (unit_deduction, balance_deduction, created_at, updated_at):
         return merged
     return replace(
-        merged, unit_deduction=unit_deduction, provider_created_at=created_at, provider_updated_at=updated_at
+        merged,
+        unit_deduction=unit_deduction,
+        balance_deduction=balance_deduction,
+        provider_created_at=created_at,
+        provider_updated_at=updated_at,
     )
 
 

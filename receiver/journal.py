@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 import structlog
 
-from receiver.callback_url import mint_callback_url, without_tokens
+from receiver.callback_url import mint_callback_url
 from receiver.ingest import Ingest
 from receiver.inlinepictures import take_out
-from receiver.ledger.base import Heard, Ledger, Pause
+from receiver.ledger.base import Heard, Ledger
 from receiver.ledger.errors import ForeignTask, Unwritable
-from receiver.ledger.openings import NOBODY, Client, Opened, OpenedAs, Opening, Unsent
+from receiver.ledger.openings import (
+    NOBODY,
+    UNANSWERED_HOLDS_SLOTS,
+    UNSEEN_HOLDS_SLOTS,
+    Client,
+    Opened,
+    OpenedAs,
+    Opening,
+    Unsent,
+)
 from receiver.pathhealth import PathHealth
+from receiver.pauses import rest, stop, told
 from receiver.schedule import LOOK_UP, Backoff, QueryPlan, first_query_at
 from receiver.task import Source
 from receiver.timing import TimingClass
-from submitter.client import MAX_PAUSE
+from submitter.createanswer import CreateAnswer
 from submitter.errors import Deferred, FieldProblem, InvalidRequest, Refusal, Refused, Unanswered, Unreadable
 from submitter.journal import Opened as OpenedToSend
 from submitter.journal import Submission, TaskKey
@@ -34,8 +44,6 @@ from submitter.request import ImageRequest, read_request, references_in, request
 log = structlog.get_logger("journal")
 
 SEND_AGAIN = Backoff(first=timedelta(seconds=2), factor=2, longest=timedelta(minutes=2))
-MAX_REASON = 4_000
-ACCOUNT_TROUBLE_PAUSES = timedelta(minutes=10)  # arrears are mended by a person, not by trying again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +88,10 @@ class LedgerJournal:
         self._speaks_for_account = True
 
     def of_tenant(self) -> LedgerJournal:
-        """The same, for a tenant's word on creates of its own: it holds up nobody else at the account."""
+        """The same, for creates that a tenant sends itself: its word on them holds up nobody else at the account.
+
+        Nor does it name a task there, where the provider finds it by our id: the tenant might name another's.
+        """
         journal = copy(self)
         journal._speaks_for_account = False  # noqa: SLF001 - of its own kind
         return journal
@@ -104,7 +115,7 @@ class LedgerJournal:
     ) -> Opened:
         """The row, and who sends it: its opener now, our sender when a slot is free, or nobody again.
 
-        Raises TaskExists, QuotaReached, InvalidRequest and LedgerUnavailable.
+        Raises TaskExists, QuotaReached, AccountStopped, InvalidRequest and LedgerUnavailable.
         """
         account = self._accounts[submission.provider]
         slots = slots_held(submission.request)
@@ -123,6 +134,7 @@ class LedgerJournal:
                 asks_watermark=submission.request.asks_watermark,
                 slots=slots,
                 slot_limit=account.slot_limit,
+                holds_slots=UNANSWERED_HOLDS_SLOTS if self._speaks_for_account else UNSEEN_HOLDS_SLOTS,
                 units_per_day=account.units_per_day,
                 now=now,
                 deadline_at=now + millis(self._plan.give_up_after),
@@ -153,25 +165,23 @@ class LedgerJournal:
         can_look_up = self._accounts[provider].provider.capabilities.query_by_external_id
         return first_query_at(sent_at, self._plan, PathHealth()) if can_look_up else None
 
-    async def hear(self, task: TaskKey, http_status: int, body: bytes) -> None:
+    async def hear(self, task: TaskKey, answer: CreateAnswer) -> None:
         """As Journal.hear."""
-        provider = self._accounts[task.provider].provider
-        try:
-            reports = provider.read_answer(http_status, body)
-        except Refused as refused:
-            await self._heard_refusal(task, refused)
-        except Deferred as deferred:
-            await self.defer(task, deferred.reason, deferred.after)
-        except Unanswered as unanswered:
-            await self.unanswered(task, unanswered.reason)
-        except Unreadable as unreadable:
-            await self._keep(task, body, unreadable.reason)
-        else:
-            await self._heard_reports(task, reports, body)
+        match answer.said:
+            case Refused() as refused:
+                await self._heard_refusal(task, refused)
+            case Deferred() as deferred:
+                await self.defer(task, deferred.reason, deferred.after)
+            case Unanswered() as unanswered:
+                await self._unanswered(task, unanswered.reason, after=unanswered.after)
+            case Unreadable() as unreadable:
+                await self._keep(task, answer.body, unreadable.reason)
+            case reports:
+                await self._heard_reports(task, reports, answer.body)
 
     async def refuse(self, task: TaskKey, reason: str) -> None:
         """As Journal.refuse."""
-        await self._ledger.refuse(task.external_task_id, _told(reason), fence=task.fence, now=self._clock())
+        await self._ledger.refuse(task.external_task_id, told(reason), fence=task.fence, now=self._clock())
         self._on_work()
         log.info("task.refused", task=task.external_task_id, provider=task.provider)
 
@@ -182,32 +192,37 @@ class LedgerJournal:
             SEND_AGAIN.next_at(task.external_task_id, attempt=(task.fence or 1) - 1, now=now),
             now if after is None else now + millis(after),
         )
-        is_awaited = await self._ledger.defer(task.external_task_id, _told(reason), fence=task.fence, send_at=send_at)
-        # An old word, whoever repeats it, holds up nobody.
-        if is_awaited and after is not None and self._speaks_for_account:
-            await self._pause(task.provider, now + millis(min(after, MAX_PAUSE)), reason)
+        is_awaited = await self._ledger.defer(task.external_task_id, told(reason), fence=task.fence, send_at=send_at)
+        if is_awaited:
+            await self._rest(task.provider, after, reason)
         self._on_work()
         log.info("task.deferred", task=task.external_task_id, provider=task.provider)
 
     async def unanswered(self, task: TaskKey, reason: str) -> None:
         """As Journal.unanswered."""
+        await self._unanswered(task, reason, after=None)
+
+    async def _unanswered(self, task: TaskKey, reason: str, *, after: timedelta | None) -> None:
         capabilities = self._accounts[task.provider].provider.capabilities
         soon = LOOK_UP.next_at(task.external_task_id, attempt=0, now=self._clock())
-        await self._ledger.unanswered(
+        is_awaited = await self._ledger.unanswered(
             task.external_task_id,
-            f"the create was not answered: {_told(reason)}",
+            f"the create was not answered: {told(reason)}",
+            fence=task.fence,
             query_at=soon if capabilities.query_by_external_id else None,
         )
+        if is_awaited:  # maintenance, or too much of others: it says for how long
+            await self._rest(task.provider, after, reason)
         log.warning("task.unanswered", task=task.external_task_id, provider=task.provider)
 
-    async def _heard_reports(self, task: TaskKey, reports: list[StatusReport], body: bytes) -> None:
+    async def _heard_reports(self, task: TaskKey, reports: Sequence[StatusReport], body: bytes) -> None:
         if not reports:
             await self._keep(task, body, "the answer names no task")
             return
         heard = Heard(
             provider=task.provider,
             external_task_id=task.external_task_id,
-            report=reports[0],
+            report=self._believed(task.provider, reports[0]),
             source=Source.ANSWER,
             trust=Trust.QUERIED,
             now=self._clock(),
@@ -226,6 +241,10 @@ class LedgerJournal:
             state=decision.task.state,
         )
 
+    def _believed(self, provider: str, report: StatusReport) -> StatusReport:
+        can_look_up = self._accounts[provider].provider.capabilities.query_by_external_id
+        return report if self._speaks_for_account or not can_look_up else replace(report, provider_task_id=None)
+
     async def _heard_refusal(self, task: TaskKey, refused: Refused) -> None:
         capabilities = self._accounts[task.provider].provider.capabilities
         was_sent_before = task.fence is not None and task.fence > 1
@@ -233,15 +252,15 @@ class LedgerJournal:
             await self.unanswered(task, f"{refused.code}: {refused.message}")
             return
         if refused.kind is Refusal.ACCOUNT and self._speaks_for_account:
-            until = self._clock() + millis(ACCOUNT_TROUBLE_PAUSES)
-            pause = Pause(provider=task.provider, until=until, reason=_told(str(refused)), is_stop=True)
-            await self._ledger.settle([], self._ingest.judge, [pause])
+            stopped = stop(task.provider, refused, now=self._clock())
+            await self._ledger.settle([], self._ingest.judge, [stopped])
             log.error("provider.stopped", provider=task.provider, code=refused.code, fix="look at the account")
         await self.refuse(task, str(refused))
 
-    async def _pause(self, provider: str, until: Moment, reason: str) -> None:
-        """Neither sends nor questions go to this account until then."""
-        await self._ledger.settle([], self._ingest.judge, [Pause(provider=provider, until=until, reason=reason)])
+    async def _rest(self, provider: str, after: timedelta | None, reason: str) -> None:
+        """Neither sends nor questions go to the account meanwhile. An old word, whoever repeats it, holds up nobody."""
+        if after is not None and self._speaks_for_account:
+            await self._ledger.settle([], self._ingest.judge, [rest(provider, after, reason, now=self._clock())])
 
     async def _keep(self, task: TaskKey, body: bytes, reason: str) -> None:
         await self._ledger.keep_unreadable(
@@ -253,11 +272,6 @@ class LedgerJournal:
             now=self._clock(),
         )
         await self.unanswered(task, reason)
-
-
-def _told(reason: str) -> str:
-    """The reason as it may be kept and shown: without U+0000, bounded, and with no callback URL's token in it."""
-    return without_tokens(reason.replace("\x00", "\ufffd"))[:MAX_REASON]
 
 
 def _as_asked(fields: dict[str, Any], client: Client) -> dict[str, Any]:

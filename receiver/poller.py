@@ -15,7 +15,14 @@ from receiver.ingest import Ingest
 from receiver.ledger.base import Asked, Claim, Heard, Ledger, Pause
 from receiver.ledger.errors import ForeignTask, LedgerUnavailable, Unwritable
 from receiver.listing import LONGEST_PATIENCE, Shape, Sharing
-from receiver.sharedquestions import LEASE, TOO_FAST_PAUSES, SharedQuestions, pause_after, was_there_before
+from receiver.sharedquestions import (
+    LEASE,
+    TOO_FAST_PAUSES,
+    SharedQuestions,
+    id_to_ask_by,
+    pause_after,
+    was_there_before,
+)
 from receiver.straggler import AnswerKind, Outcome, Purpose
 from receiver.task import Source, Task
 from submitter.client import Answer, ProviderClient
@@ -148,14 +155,15 @@ class Poller:
 
     async def _finding(self, claim: Claim) -> _Finding:
         task = claim.task
-        if task.task_id is None and not self._client.provider.capabilities.query_by_external_id:
+        asked_by = id_to_ask_by(task, self._client.provider.capabilities)
+        if asked_by is None and not self._client.provider.capabilities.query_by_external_id:
             return _Finding(kind=AnswerKind.NOT_ASKED, reason=f"{self._provider} gave it no id to ask by")
         endpoint = _endpoint_of(task)
         try:
             answer = await self._client.query(
-                endpoint=endpoint, provider_task_id=task.task_id, external_task_id=task.external_task_id
+                endpoint=endpoint, provider_task_id=asked_by, external_task_id=task.external_task_id
             )
-            return await self._heard(claim, endpoint, answer)
+            return await self._heard(claim, endpoint, answer, asked_by=asked_by)
         except Deferred as deferred:  # it never left: its count is given back
             after = TOO_FAST_PAUSES if deferred.after is None else deferred.after
             return _Finding(kind=AnswerKind.NOT_ASKED, reason=deferred.reason, after=after)
@@ -164,7 +172,7 @@ class Poller:
         except (LedgerUnavailable, ForeignTask, Unwritable) as error:
             return _Finding(kind=AnswerKind.TROUBLE, reason=str(error))
 
-    async def _heard(self, claim: Claim, endpoint: Endpoint, answer: Answer) -> _Finding:
+    async def _heard(self, claim: Claim, endpoint: Endpoint, answer: Answer, *, asked_by: str | None) -> _Finding:
         try:
             reports = self._client.provider.read_answer(answer.http_status, answer.body)
         except (Refused, Deferred, Unanswered) as error:
@@ -176,7 +184,8 @@ class Poller:
         if report is None:
             await self._keep(claim.task, answer.body, "the answer is about another task")
             return _Finding(kind=AnswerKind.TROUBLE, reason="the answer is about another task")
-        if claim.purpose is Purpose.LOOK_UP and was_there_before(claim.task, report):
+        is_by_ours = asked_by is None or claim.purpose is Purpose.LOOK_UP
+        if is_by_ours and was_there_before(claim.task, report):
             reason = "this external id was used at the provider before we sent ours: choose another id"
             return _Finding(kind=AnswerKind.NOT_OURS, reason=reason)
         await self._ingest.hear(

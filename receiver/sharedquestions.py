@@ -11,16 +11,16 @@ import structlog
 
 from receiver.counters import Counters
 from receiver.ingest import Ingest
-from receiver.journal import ACCOUNT_TROUBLE_PAUSES
 from receiver.ledger.base import Asked, Claim, Heard, Ledger, PageResult, Pause
 from receiver.ledger.errors import ForeignTask, LedgerUnavailable, Unwritable
 from receiver.listing import Shape, Together
+from receiver.pauses import stop
 from receiver.straggler import AnswerKind, Outcome
 from receiver.task import Source, Task
 from submitter.client import Answer, ProviderClient
 from submitter.errors import Deferred, Refusal, Refused, SubmitterError, Unanswered, Unreadable
 from submitter.moments import Moment, millis
-from submitter.providers.base import MOST_LISTED, Trust
+from submitter.providers.base import MOST_LISTED, Capabilities, Trust
 from submitter.report import StatusReport
 from submitter.request import Endpoint
 
@@ -209,9 +209,16 @@ def pause_after(error: SubmitterError, provider: str, answer: Answer, *, now: Mo
         return Pause(provider=provider, until=now + millis(answer.retry_after), reason=error.reason)
     if isinstance(error, Refused) and error.kind in {Refusal.ACCOUNT, Refusal.CREDENTIALS}:
         log.error("provider.stopped", provider=provider, code=error.code, fix="look at the account and its key")
-        until = now + millis(ACCOUNT_TROUBLE_PAUSES)
-        return Pause(provider=provider, until=until, reason=str(error), is_stop=True)
+        return stop(provider, error, now=now)
     return None
+
+
+def id_to_ask_by(task: Task, capabilities: Capabilities) -> str | None:
+    """The provider's own id; None where ours will do, and is the better one.
+
+    An id that a callback alone has told may be another task's, in no ledger: whoever holds the URL may have said it.
+    """
+    return _told_id(task) if capabilities.query_by_external_id else task.task_id
 
 
 def was_there_before(task: Task, report: StatusReport) -> bool:
@@ -227,7 +234,8 @@ def _reports_by_task(tasks: Sequence[Task], reports: Sequence[StatusReport]) -> 
     by_theirs = {each.provider_task_id: each for each in reversed(reports) if each.provider_task_id is not None}
     about: dict[str, StatusReport] = {}
     for task in tasks:
-        asked_by = by_theirs.get(task.task_id) if task.task_id is not None else None
+        told = _told_id(task)
+        asked_by = None if told is None else by_theirs.get(told)
         if asked_by is not None and asked_by.external_task_id in {None, task.external_task_id}:
             about[task.external_task_id] = asked_by
             continue
@@ -239,5 +247,10 @@ def _reports_by_task(tasks: Sequence[Task], reports: Sequence[StatusReport]) -> 
 
 def _is_of_another(task: Task, report: StatusReport) -> bool:
     """Whether our id was given to another task there: an answer has told by which id ours goes."""
-    is_told = task.task_id is not None and task.task_id_source is not Source.CALLBACK
+    is_told = _told_id(task) is not None
     return is_told and report.provider_task_id not in {None, task.task_id, task.upstream_task_id}
+
+
+def _told_id(task: Task) -> str | None:
+    """By which id ours goes there, as an answer has said; None where a callback alone has."""
+    return None if task.task_id_source is Source.CALLBACK else task.task_id

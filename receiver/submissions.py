@@ -20,6 +20,7 @@ from receiver.ledger.openings import Client, OpenedAs
 from receiver.problems import invalid
 from receiver.runtime import Runtime
 from receiver.taskjson import record_json
+from submitter.createanswer import read_create_answer
 from submitter.errors import FieldProblem
 from submitter.journal import FENCE_HEADER, TaskKey
 
@@ -46,7 +47,7 @@ async def open_submission(request: Request) -> Response:
     submission, _ = await read_submission(request, runtime, access)
     opened_by = request.headers.get("idempotency-key", "")[:LONGEST_KEY] or None
     client = Client(tenant=access.owner, quota=access.quota)
-    opened = await runtime.journal.write_down(submission, opened_by=opened_by, client=client)
+    opened = await _journal(runtime, access).write_down(submission, opened_by=opened_by, client=client)
     callback_url = None
     if opened.outcome is OpenedAs.TO_SEND:
         callback_url = runtime.journal.callback_url(submission.provider, submission.external_task_id)
@@ -60,7 +61,7 @@ async def open_submission(request: Request) -> Response:
 async def hear_answer(request: Request) -> Response:
     """POST /v1/submissions/{id}/answer: the create's raw answer, which the receiver reads itself."""
     runtime, access = admitted(request, Scope.SUBMIT)
-    fields = await _fields(request, runtime, "http_status", "body_base64")
+    fields = await _fields(request, runtime, "http_status", "body_base64", "retry_after_seconds")
     http_status = whole_number(fields.get("http_status"))
     if http_status is None or not 100 <= http_status <= 599:
         raise invalid([FieldProblem("http_status", "must be an HTTP status, 100 to 599")])
@@ -68,7 +69,9 @@ async def hear_answer(request: Request) -> Response:
         body = base64.b64decode(text_field(fields, "body_base64"), validate=True)
     except (binascii.Error, ValueError):
         raise invalid([FieldProblem("body_base64", "must be base64")]) from None
-    await _journal(runtime, access).hear(await _task_key(request, runtime, access), http_status, body)
+    retry_after, key = _after(fields), await _task_key(request, runtime, access)
+    answer = read_create_answer(runtime.providers[key.provider], http_status, body, retry_after=retry_after)
+    await _journal(runtime, access).hear(key, answer)
     return await _shown(request, runtime)
 
 

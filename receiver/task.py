@@ -132,6 +132,7 @@ class Task:
     doubt_queries: int = 0
     adopted: bool = False
     unit_deduction: str | None = None
+    balance_deduction: str | None = None  # JSON, as it was told: an object of text
     provider_created_at: Moment | None = None
     provider_updated_at: Moment | None = None
     queries: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,10 @@ STATUS_OF_STATE: Mapping[TaskState, ReportedStatus] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WireTask:
-    """What the wire tells of a task. `task_id` is ours, `external_task_id` the client's own."""
+    """What the wire tells of a task. `task_id` is ours, `external_task_id` the client's own.
+
+    `balance_deduction` is a JSON object, as the provider told it.
+    """
 
     task_id: str
     external_task_id: str | None
@@ -35,6 +39,7 @@ class WireTask:
     images: Sequence[ResultImage]
     is_series: bool
     unit_deduction: str | None
+    balance_deduction: str | None
 
     def as_json(self) -> dict[str, Any]:
         """The object of wire.md §3; a result and its price are there with a final only."""
@@ -50,6 +55,8 @@ class WireTask:
             shown["task_result"] = self._result()
         if self.status in FINAL_STATUSES and self.unit_deduction is not None:
             shown["final_unit_deduction"] = self.unit_deduction
+        if self.status in FINAL_STATUSES and self.balance_deduction is not None:
+            shown["final_balance_deduction"] = json.loads(self.balance_deduction)
         return shown
 
     def _result(self) -> dict[str, Any]:
@@ -73,11 +80,17 @@ def wire_task(task: Task) -> WireTask:
         ],
         is_series=task.is_series,
         unit_deduction=task.unit_deduction,
+        balance_deduction=task.balance_deduction,
     )
 
 
-def wire_task_of_snapshot(snapshot: Mapping[str, Any], *, external_task_id: str | None, is_series: bool) -> WireTask:
-    """The task as an event's snapshot shows it (`receiver.taskjson`): the same words at each telling."""
+def wire_task_of_snapshot(
+    snapshot: Mapping[str, Any], *, external_task_id: str | None, is_series: bool, balance_deduction: str | None
+) -> WireTask:
+    """The task as an event's snapshot shows it (`receiver.taskjson`), and what apps are not told beside it.
+
+    The same words at each telling.
+    """
     updated_at = snapshot["settled_at"] or snapshot["submitted_at"] or snapshot["created_at"]
     return WireTask(
         task_id=snapshot["external_task_id"],
@@ -92,6 +105,7 @@ def wire_task_of_snapshot(snapshot: Mapping[str, Any], *, external_task_id: str 
         ],
         is_series=is_series,
         unit_deduction=snapshot["unit_deduction"],
+        balance_deduction=balance_deduction,
     )
 
 

@@ -4,6 +4,7 @@ No database, no web server, no callback secret: those are the receiver's.
 """
 
 from submitter.client import ProviderClient
+from submitter.createanswer import CreateAnswer
 from submitter.errors import (
     Deferred,
     FieldProblem,
@@ -29,6 +30,7 @@ from submitter.watching import Watch
 
 __all__ = [
     "BadSignature",
+    "CreateAnswer",
     "Deferred",
     "FieldProblem",
     "HttpJournal",

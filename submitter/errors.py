@@ -65,7 +65,10 @@ class Refusal(StrEnum):
 
 
 class Refused(SubmitterError):
-    """The provider said no. `code` and `message` are its own words, `body` its whole answer where there was one."""
+    """The provider said no. `code` and `message` are its own words, `body` its whole answer where there was one.
+
+    `retry_after` is the pause that the answer asked for.
+    """
 
     def __init__(
         self, message: str, *, code: str, http_status: int, kind: Refusal = Refusal.OTHER, body: bytes = b""
@@ -76,6 +79,7 @@ class Refused(SubmitterError):
         self.http_status = http_status
         self.kind = kind
         self.body = body
+        self.retry_after: timedelta | None = None
 
 
 class Deferred(SubmitterError):

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from submitter.closing import Closing
+from submitter.createanswer import CreateAnswer
 from submitter.errors import FieldProblem, InvalidRequest, JournalError
 from submitter.request import ImageRequest
 from submitter.settings import is_loopback
@@ -56,8 +57,8 @@ class Journal(Protocol):
         Raises JournalError (nothing was written, as far as we know; do not send) or InvalidRequest.
         """
 
-    async def hear(self, task: TaskKey, http_status: int, body: bytes) -> None:
-        """Hand on the create's raw answer: the receiver reads it itself."""
+    async def hear(self, task: TaskKey, answer: CreateAnswer) -> None:
+        """Hand on the create's answer, whatever it says. A receiver elsewhere is given its bytes, to read itself."""
 
     async def refuse(self, task: TaskKey, reason: str) -> None:
         """It will not be sent, or was refused without an answer to hand on."""
@@ -102,9 +103,14 @@ class HttpJournal(Closing):
             return None
         return Opened(callback_url=callback_url, fence=int(fence) if fence.isdecimal() else None)
 
-    async def hear(self, task: TaskKey, http_status: int, body: bytes) -> None:
+    async def hear(self, task: TaskKey, answer: CreateAnswer) -> None:
         """As Journal.hear."""
-        fields = {"http_status": http_status, "body_base64": base64.b64encode(body).decode()}
+        fields: dict[str, Any] = {
+            "http_status": answer.http_status,
+            "body_base64": base64.b64encode(answer.body).decode(),
+        }
+        if answer.retry_after is not None:
+            fields["retry_after_seconds"] = answer.retry_after.total_seconds()
         await self._post(self._path(task, "answer"), fields, _fence_of(task))
 
     async def refuse(self, task: TaskKey, reason: str) -> None:

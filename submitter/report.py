@@ -36,6 +36,7 @@ class StatusReport:
 
     `status` is a `ReportedStatus`, or the raw word where the wire said something else: never final.
     `is_series` tells a series apart, whose callback carries part of the result only (wire.md §4).
+    `balance_deduction` is a JSON object of text, as the wire's `final_balance_deduction` is.
     """
 
     provider: str
@@ -46,6 +47,7 @@ class StatusReport:
     images: tuple[ResultImage, ...] = ()
     is_series: bool = False
     unit_deduction: str | None = None
+    balance_deduction: str | None = None
     created_at: Moment | None = None
     updated_at: Moment | None = None
 

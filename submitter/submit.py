@@ -10,21 +10,21 @@ from datetime import timedelta
 from submitter import watching
 from submitter.client import Answer, Connect, ProviderClient
 from submitter.closing import Closing
+from submitter.createanswer import read_create_answer
 from submitter.errors import (
     Deferred,
     InvalidRequest,
     JournalError,
     Refusal,
     Refused,
+    SubmitterError,
     Unanswered,
-    Unreadable,
     WatchError,
 )
 from submitter.ids import check_external_task_id, new_external_task_id
 from submitter.inflight import InFlight
 from submitter.journal import Journal, Submission
 from submitter.moments import Moment
-from submitter.report import StatusReport
 from submitter.request import Endpoint, ImageRequest
 from submitter.settings import ProviderSettings
 from submitter.shown import ShownEvent, ShownTask
@@ -156,33 +156,23 @@ class Submitter(Closing):
             return _submitted(submission)
 
     async def _hand_on(self, client: ProviderClient, submission: Submission, answer: Answer) -> Submitted:
-        try:
-            reports = client.provider.read_answer(answer.http_status, answer.body)
-        except Deferred as deferred:
-            after = deferred.after if answer.retry_after is None else answer.retry_after
-            await self._journal.defer(submission, deferred.reason, after)
+        heard = read_create_answer(client.provider, answer.http_status, answer.body, retry_after=answer.retry_after)
+        await self._journal.hear(submission, heard)
+        if isinstance(heard.said, Refused) and heard.said.kind is not Refusal.ALREADY_EXISTS:
+            raise heard.said
+        if isinstance(heard.said, SubmitterError) or not heard.said:
             return _submitted(submission)
-        except Refused as refused:
-            await self._journal.hear(submission, answer.http_status, answer.body)
-            if refused.kind is Refusal.ALREADY_EXISTS:
-                return _submitted(submission)
-            refused.body = answer.body
-            raise
-        except (Unanswered, Unreadable):
-            await self._journal.hear(submission, answer.http_status, answer.body)
-            return _submitted(submission)
-        await self._journal.hear(submission, answer.http_status, answer.body)
-        return _submitted(submission, reports)
+        return _submitted(submission, task_id=heard.said[0].provider_task_id)
 
 
 def _name_of(task: Submitted | str) -> str:
     return task if isinstance(task, str) else task.external_task_id
 
 
-def _submitted(submission: Submission, reports: list[StatusReport] | None = None) -> Submitted:
+def _submitted(submission: Submission, *, task_id: str | None = None) -> Submitted:
     return Submitted(
         external_task_id=submission.external_task_id,
         provider=submission.provider,
         endpoint=submission.request.endpoint,
-        task_id=reports[0].provider_task_id if reports else None,
+        task_id=task_id,
     )

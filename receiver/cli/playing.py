@@ -28,6 +28,13 @@ def sandbox(
     api_key: Annotated[str | None, typer.Option(help="The only key that is let in; without it, any is.")] = None,
     webhook_secret: Annotated[str | None, typer.Option(help="whsec_…: Kling's callbacks are signed with it.")] = None,
     slots: Annotated[int, typer.Option(help="Images in work at once per gateway; 0 is no limit.", min=0)] = 0,
+    powertokens_wraps: Annotated[
+        bool,
+        typer.Option(
+            "--powertokens-wraps/--powertokens-plain",
+            help="PowerTokens wraps its query answers, as is inferred, or has the documented envelope.",
+        ),
+    ] = True,
     list_faults: Annotated[bool, typer.Option("--list-faults", help="Print what can go wrong, and stop.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -44,6 +51,7 @@ def sandbox(
             api_key=api_key,
             webhook_secret=webhook_secret,
             slots=slots,
+            powertokens_wraps_queries=powertokens_wraps,
         )
     except ValueError as error:
         raise CommandError(str(error), code=MISUSED) from None

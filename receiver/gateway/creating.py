@@ -11,10 +11,10 @@ import structlog
 
 from receiver.gateway.account import Account, fresh_id
 from receiver.gateway.dialect import Answer
-from receiver.gateway.objections import refusal_as_it_came, refusal_in
+from receiver.gateway.objections import refusal_as_it_came, refusal_in, refusal_of
 from receiver.gateway.wishes import Reach, Wishes, read_key, read_wishes
 from receiver.keys import Access
-from receiver.ledger.errors import TaskExists
+from receiver.ledger.errors import AccountStopped, TaskExists
 from receiver.ledger.openings import Client, Opened
 from receiver.runtime import Runtime
 from receiver.task import Task, TaskState
@@ -50,14 +50,15 @@ class Creating:
             callback_url=wishes.callback_url,
             idempotency_key=read_key(key),
             quota=access.quota,
+            hears_stops=True,
         )
         submission = await self._submission(account, endpoint, wishes)
         await self._forbid_ids_of_ours(account, client)
         try:
             task = await self._owned(submission, client)
-        except Refused as refusal:
+        except (Refused, AccountStopped) as refusal:
             log.info("gateway.refused", provider=account.name, by=access.name, code=refusal.code, ms=_since(began))
-            return refusal_as_it_came(account.kind, refusal, request_id=fresh_id())
+            return refusal_as_it_came(account.kind, refusal_of(refusal), request_id=fresh_id())
         log.info(
             "gateway.created",
             task=task.external_task_id,

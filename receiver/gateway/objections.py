@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from receiver.callback_url import without_tokens
 from receiver.gateway.dialect import (
@@ -16,9 +18,9 @@ from receiver.gateway.dialect import (
     Objection,
     refused,
 )
-from receiver.ledger.errors import LedgerUnavailable, Overloaded, QuotaReached, TaskExists
+from receiver.ledger.errors import AccountStopped, LedgerUnavailable, Overloaded, QuotaReached, TaskExists
 from receiver.problems import RETRY_AFTER_SECONDS, Problem
-from submitter.errors import Deferred, Fault, FieldProblem, InvalidRequest, Refused, Unanswered, Unreadable
+from submitter.errors import Deferred, Fault, FieldProblem, InvalidRequest, Refusal, Refused, Unanswered, Unreadable
 from submitter.providers.reading import parse
 from submitter.settings import Kind
 
@@ -51,13 +53,14 @@ def invalid(problems: Sequence[FieldProblem]) -> Objection:
 
 
 def refusal_as_it_came(kind: Kind, refusal: Refused, *, request_id: str) -> Answer:
-    """The provider's own status and words, without our callback URL's token, which it may quote."""
+    """The provider's own status, words and pause, without our callback URL's token, which it may quote."""
     try:
         parse(refusal.body)
     except Unreadable:
         return refused(kind, _of_refusal(refusal), request_id=request_id)
     body = without_tokens(refusal.body.decode(errors="replace")).encode()
-    return Answer(http_status=refusal.http_status, body=body)
+    pause = _whole_seconds(refusal.retry_after)
+    return Answer(http_status=refusal.http_status, body=body, retry_after=None if pause is None else str(pause))
 
 
 def refusal_in(message: str) -> Refused:
@@ -65,6 +68,13 @@ def refusal_in(message: str) -> Refused:
     found = _OF_REFUSAL.fullmatch(message)
     code, said = found.groups() if found else ("", message)
     return Refused(said, code=code, http_status=400)
+
+
+def refusal_of(said: Refused | AccountStopped) -> Refused:
+    """The refusal, or the one that has stopped the account when it was last said."""
+    if isinstance(said, Refused):
+        return said
+    return Refused(said.message, code=said.code, http_status=said.http_status, kind=Refusal.ACCOUNT)
 
 
 def _of_refusal(refusal: Refused) -> Objection:
@@ -75,7 +85,13 @@ def _of_refusal(refusal: Refused) -> Objection:
         http_status=refusal.http_status,
         code=int(code) if str(code).isascii() and str(code).isdigit() else code,
         message=without_tokens(refusal.message),
+        retry_after=_whole_seconds(refusal.retry_after),
     )
+
+
+def _whole_seconds(pause: timedelta | None) -> int | None:
+    """A pause as a header has it; the submitter has bounded it."""
+    return None if pause is None else math.ceil(pause.total_seconds())
 
 
 def _of_problem(problem: Problem, *, has_credentials: bool) -> Objection:

@@ -10,7 +10,7 @@ from typing import Protocol
 from receiver.keys import StoredKey
 from receiver.ledger.deliveries import Outbox
 from receiver.ledger.errors import Refusal
-from receiver.ledger.openings import Lane, Opened, Opening, Unsent
+from receiver.ledger.openings import AccountRefusal, Lane, Opened, Opening, Unsent
 from receiver.ledger.reading import AccountState, History, KeptUnreadable, Page, Query, Seen, StoredEvent, WireQuery
 from receiver.listing import Shape, Sharing, Together
 from receiver.pathhealth import PathHealth
@@ -69,12 +69,16 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """Leave a provider in peace until a moment, and why. `is_stop` is for what only a person mends."""
+    """Leave a provider in peace until a moment, and why. `is_stop` is for what only a person mends.
+
+    `refusal` is what it said where that is trouble of the account itself: whatever is sent would be told the same.
+    """
 
     provider: str
     until: Moment
     reason: str
     is_stop: bool = False
+    refusal: AccountRefusal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +165,7 @@ class Ledger(Outbox, Protocol):
         """Raises Overloaded or LedgerUnavailable where a write would not be taken at the moment."""
 
     async def open_task(self, opening: Opening) -> Opened:
-        """Write a submission down, or recognise it. Raises TaskExists or QuotaReached."""
+        """Write a submission down, or recognise it. Raises TaskExists, QuotaReached or AccountStopped."""
 
     async def apply(self, batch: Sequence[Heard], judge: Judge) -> list[Decision | Refusal]:
         """Look, decide, write and commit in one go; one outcome for each report, in order."""
@@ -181,8 +185,13 @@ class Ledger(Outbox, Protocol):
     async def defer(self, external_task_id: str, reason: str, *, fence: int | None, send_at: Moment) -> bool:
         """It never reached the provider: it may be sent from `send_at` on. False if nothing changed, as in `refuse`."""
 
-    async def unanswered(self, external_task_id: str, reason: str, *, query_at: Moment | None) -> None:
-        """The create's answer was lost. `query_at` is None where the provider cannot be asked."""
+    async def unanswered(
+        self, external_task_id: str, reason: str, *, query_at: Moment | None, fence: int | None = None
+    ) -> bool:
+        """The create's answer was lost. `query_at` is None where the provider cannot be asked.
+
+        False if this is not about the latest send, as in `refuse`, or news came meanwhile.
+        """
 
     async def claim_unsent(self, *, now: Moment, limit: int, lanes: Mapping[str, Lane]) -> list[Unsent]:
         """Tasks whose turn it is to be sent, as far as slots are free."""

@@ -48,12 +48,16 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalledBack:
-    """The client of a task that is called back: where, and what the task is to it. The URL may hold a secret."""
+    """The client of a task that is called back: where, and what the task is to it. The URL may hold a secret.
+
+    `balance_deduction` is what was known of it at the event: JSON, which apps are not told.
+    """
 
     url: str = field(repr=False)
     tenant: str
     task_id: str | None
     is_series: bool
+    balance_deduction: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ LedgerError
 │   ├── Unwritable        the store cannot hold its values
 │   ├── TaskExists        the id names a task with another request
 │   ├── QuotaReached      its tenant has as many tasks running as it may
+│   ├── AccountStopped    the provider serves this account no more, until a person has mended it
 │   ├── UnknownTask       there is no such task
 │   ├── UnknownDelivery   there is no such delivery, or it is under way
 │   ├── KeyExists         a key of this name was made before
@@ -52,6 +53,16 @@ class QuotaReached(Refusal):
 
     def __init__(self, quota: int) -> None:
         super().__init__(f"{quota} tasks are running, and this key may have no more: submit again when one is done")
+
+
+class AccountStopped(Refusal):
+    """The provider has refused this account's creates for trouble of the account: its own words, when it last did."""
+
+    def __init__(self, message: str, *, code: str, http_status: int) -> None:
+        super().__init__(f"the account is stopped, {code}: {message}")
+        self.message = message
+        self.code = code
+        self.http_status = http_status
 
 
 class UnknownTask(Refusal):

@@ -1,9 +1,10 @@
-"""What is written down before it is sent: openings, on whose behalf, and what is claimed to be sent."""
+"""What is written down before it is sent: openings, on whose behalf, why not, and what is claimed to be sent."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -16,7 +17,8 @@ class Client:
 
     A `task_id` names one task of the tenant's at an account, an `idempotency_key` one of all the tenant's. `quota`
     is how many tasks the tenant may have running. `callback_url` is where the client is told of changes.
-    `is_id_given`: the opening's id is of the client's choice, and so must be the task's.
+    `is_id_given`: the opening's id is of the client's choice, and so must be the task's. `hears_stops`: while trouble
+    of the account keeps everything from being sent, it is told so, and nothing new is written down for it.
     """
 
     tenant: str = ""
@@ -25,6 +27,7 @@ class Client:
     idempotency_key: str | None = None
     quota: int | None = None
     is_id_given: bool = False
+    hears_stops: bool = False
 
 
 NOBODY = Client()
@@ -32,8 +35,25 @@ NOBODY = Client()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccountRefusal:
+    """A provider's words on an account that it serves no more."""
+
+    http_status: int
+    code: str
+    message: str
+
+
+UNANSWERED_HOLDS_SLOTS = timedelta(minutes=10)  # a create that nobody answers must not hold them for ever
+# One that a tenant sends itself, or says so: what runs there has called back by then (wire.md §4: 8 to 45 s).
+UNSEEN_HOLDS_SLOTS = timedelta(minutes=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """A submission to write down. `request` is JSON without inline pictures, which `inline` holds by SHA-256."""
+    """A submission to write down. `request` is JSON without inline pictures, which `inline` holds by SHA-256.
+
+    `holds_slots` is for how long it does where it is sent by its opener, and no news comes.
+    """
 
     external_task_id: str
     provider: str
@@ -45,6 +65,7 @@ class Opening:
     asks_watermark: bool = False
     slots: int
     slot_limit: int | None
+    holds_slots: timedelta = UNANSWERED_HOLDS_SLOTS
     now: Moment
     deadline_at: Moment
     first_query_at: Moment | None

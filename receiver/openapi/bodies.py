@@ -61,6 +61,11 @@ def body_schemas() -> dict[str, Json]:
                 "http_status": whole("its status", least=100, most=599),
                 "body_base64": base64_text("its body"),
             },
+            optional={
+                "retry_after_seconds": or_null(
+                    seconds("of its `Retry-After`: how long the account is left in peace", most=LONGEST_DEFERRAL)
+                ),
+            },
         ),
         "SendFailure": taken(
             "Why the create came to no answer that could be handed on.",

@@ -151,7 +151,15 @@ def _task() -> Json:
             "created_at": whole("Unix milliseconds"),
             "updated_at": whole("Unix milliseconds"),
         },
-        optional={"task_result": result, "final_unit_deduction": text("what it cost, in the provider's units")},
+        optional={
+            "task_result": result,
+            "final_unit_deduction": text("what it cost, in the provider's units"),
+            "final_balance_deduction": answered(
+                "What it took off the account's balance, in the provider's own words.",
+                {},
+                optional={"quota": text("what was taken"), "list_price": text("what it costs by the list")},
+            ),
+        },
     )
 
 

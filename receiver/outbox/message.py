@@ -55,7 +55,10 @@ def message_of(event: StoredEvent, *, source: str) -> Message:
 def callback_of(event: StoredEvent, client: CalledBack) -> CallbackMessage:
     """The event as Kling's callback: the task by our id, and by the client's own in `task_info`."""
     told = wire_task_of_snapshot(
-        json.loads(event.task or "{}"), external_task_id=client.task_id, is_series=client.is_series
+        json.loads(event.task or "{}"),
+        external_task_id=client.task_id,
+        is_series=client.is_series,
+        balance_deduction=client.balance_deduction,
     )
     return CallbackMessage(url=client.url, tenant=client.tenant, id=event.id, body=_encode(told.as_json()).encode())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -20,7 +21,10 @@ MAX_MESSAGE = 4_000
 MAX_URL = 8_192
 MAX_WRAPPERS = 8  # two have been seen; each costs a look at all that it wraps
 MAX_LISTED = 1_024  # entries of a list that are looked at
+MAX_AMOUNTS = 8  # of a balance deduction; two are documented
 MAX_IMAGES = 64  # nine are the most that can be asked for, of each of two kinds
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 # The family's words, the newer generation's, and those of gateways that wrap Kling's answer (wire.md §3).
 STATUS_WORDS: Mapping[str, ReportedStatus] = {
@@ -91,6 +95,7 @@ def _read_wrapped(outer: Fields, inner: Fields, *, provider: str) -> StatusRepor
         images=report.images or around.images,
         is_series=report.is_series,
         unit_deduction=report.unit_deduction or around.unit_deduction,
+        balance_deduction=report.balance_deduction or around.balance_deduction,
         created_at=report.created_at or around.created_at,
         updated_at=report.updated_at or around.updated_at,
     )
@@ -120,6 +125,7 @@ def _read_fields(fields: Fields, *, provider: str) -> StatusReport:
         images=images,
         is_series=is_series,
         unit_deduction=_unit_deduction(fields),
+        balance_deduction=_balance_deduction(fields),
         created_at=_moment(fields, "created_at", "create_time"),
         updated_at=_moment(fields, "updated_at", "update_time"),
     )
@@ -162,6 +168,16 @@ def _unit_deduction(fields: Fields) -> str | None:
     amount = _text(fields, "final_unit_deduction")
     billed = (_text(_mapping(each), "amount") for each in _list(fields.get("billing"))[:MAX_LISTED])
     return (amount or next(filter(None, billed), ""))[:MAX_WORD] or None
+
+
+def _balance_deduction(fields: Fields) -> str | None:
+    """What the task took off the balance, in the provider's own words for it: a JSON object of text."""
+    said = _mapping(fields.get("final_balance_deduction"))
+    amounts = {
+        name[:MAX_WORD].replace("\x00", "\ufffd"): _text(said, name)[:MAX_WORD] for name in [*said][:MAX_AMOUNTS]
+    }
+    told = {name: amount for name, amount in amounts.items() if amount}
+    return _encode(told) if told else None
 
 
 def _identifier(fields: Fields, *names: str) -> str | None:

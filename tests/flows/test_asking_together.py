@@ -235,7 +235,8 @@ async def test_maintenance_that_says_how_long_holds_up_creates_and_questions(
 
     async def maintained(writer: asyncio.StreamWriter) -> None:
         body = b'{"code":5001,"message":"under maintenance"}'
-        head = f"HTTP/1.1 503 Later\r\nretry-after: 120\r\ncontent-length: {len(body)}\r\n\r\n"
+        pause = "retry-after: 120\r\n" if there.heads[-1].startswith("GET") else ""
+        head = f"HTTP/1.1 503 Later\r\n{pause}content-length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
 
     async with (

@@ -76,15 +76,6 @@ async def test_a_refusal_in_time_is_passed_on_as_it_came_and_leaves_no_task(worl
             assert [anew.json()["data"]["task_id"]] == await names(house, account)
 
 
-async def test_trouble_of_the_account_is_passed_on_too(world: World, tmp_path: Path) -> None:
-    async with receiving(tmp_path, world, "kling") as house:
-        refused = await create(house, "kling", "a red fox [[account]]")
-        waits = await create(house, "kling")
-
-    assert (429, 1101) == code_of(refused)
-    assert (200, "submitted") == (waits.status_code, waits.json()["data"]["task_status"])  # until the pause is over
-
-
 @pytest.mark.parametrize("fault", ["busy", "slots_full", "lost_create", "unanswered", "server_error", "html"])
 @pytest.mark.parametrize("account", ["kling", "cometapi"])
 async def test_what_is_not_refused_is_ours(world: World, tmp_path: Path, account: str, fault: str) -> None:

@@ -86,11 +86,12 @@ async def test_a_task_is_created_watched_and_done_as_at_the_provider_and_nobody_
     assert (told["task_id"], told["task_info"], "succeed") == tuple(
         done[name] for name in ("task_id", "task_info", "task_status")
     )
-    assert (direct["task_result"], direct["final_unit_deduction"]) == (
+    price = ("final_unit_deduction", "final_balance_deduction")
+    assert [direct[name] for name in ("task_result", *price)] == [
         done["task_result"],
-        done.get("final_unit_deduction", direct["final_unit_deduction"]),  # callbacks do not always tell it
-    )
-    assert set(done) - {"final_unit_deduction"} <= set(direct)
+        *(done.get(name, direct[name]) for name in price),  # callbacks do not always tell it
+    ]
+    assert set(done) <= set(direct)
     assert done["created_at"] <= done["updated_at"]
     assert told["task_id"] not in {each["external_task_id"] for each in asked}
 

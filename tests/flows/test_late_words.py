@@ -9,7 +9,7 @@ import pytest
 
 from receiver.callback_url import mint_callback_url
 from receiver.ledger.sqlite.links import KEPT_REPORTS
-from submitter import HttpJournal, JournalError, OmniImageRequest, ProviderSettings, Submitter, TaskKey
+from submitter import CreateAnswer, HttpJournal, JournalError, OmniImageRequest, ProviderSettings, Submitter, TaskKey
 from submitter.journal import FENCE_HEADER
 from tests.flows.builders import Json, World, path_of, receiving, report
 
@@ -51,7 +51,7 @@ async def test_a_late_refusal_refuses_no_send_but_its_own(world: World, tmp_path
 class DeafJournal(HttpJournal):
     """A journal whose receiver goes away while the create is on its way."""
 
-    async def hear(self, task: TaskKey, http_status: int, body: bytes) -> None:
+    async def hear(self, task: TaskKey, answer: CreateAnswer) -> None:
         raise JournalError("the receiver cannot be reached", code="unreachable")
 
 

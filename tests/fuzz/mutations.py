@@ -10,7 +10,7 @@ NAMES = [
     "task_id", "id", "task_status", "status", "task_status_msg", "message", "fail_reason", "task_info",
     "external_task_id", "external_id", "task_result", "result_type", "images", "series_images", "outputs", "index",
     "url", "watermark_url", "type", "created_at", "updated_at", "create_time", "update_time",
-    "final_unit_deduction", "billing", "amount", "code", "data", "error",
+    "final_unit_deduction", "final_balance_deduction", "billing", "amount", "code", "data", "error",
 ]  # fmt: skip
 WORDS = [
     "succeed", "succeeded", "success", "failed", "failure", "submitted", "processing", "queued", "in_progress",

@@ -96,6 +96,7 @@ def test_the_wheel_brings_its_licence(wheel: zipfile.ZipFile) -> None:
 def test_the_submitter_exports_just_this() -> None:
     exported = [
         "BadSignature",
+        "CreateAnswer",
         "Deferred",
         "FieldProblem",
         "HttpJournal",

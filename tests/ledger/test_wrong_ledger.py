@@ -227,9 +227,10 @@ class SendsTwice(Meddler):
 
 
 class SendsBeforeLookingUp(Meddler):
-    async def unanswered(self, external_task_id: str, reason: str, *, query_at: Moment | None) -> None:
-        await super().unanswered(external_task_id, reason, query_at=query_at)
+    async def unanswered(self, external_task_id: str, reason: str, **said: Any) -> bool:
+        is_awaited = await super().unanswered(external_task_id, reason, **said)
         await self.meddle("update tasks set send_at = sent_at where state = 'pending'")
+        return is_awaited
 
 
 class SendsThoughSlotsAreTaken(SqliteLedger):

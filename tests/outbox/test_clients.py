@@ -44,7 +44,9 @@ DONE = Task(
 
 def a_callback(url: str, *, tenant: str = "", is_series: bool = False) -> CallbackMessage:
     """The success of a task that its client calls "theirs"."""
-    client = CalledBack(url=url, tenant=tenant, task_id="theirs", is_series=is_series)
+    client = CalledBack(
+        url=url, tenant=tenant, task_id="theirs", is_series=is_series, balance_deduction='{"quota":"0.2"}'
+    )
     return callback_of(an_event(task=snapshot(DONE)), client)
 
 
@@ -77,6 +79,7 @@ async def test_a_client_is_told_in_the_wires_own_shape() -> None:
         "updated_at": 1_795_168_802_000,
         "task_result": {"result_type": "single", "images": [{"index": 0, "url": "https://cdn.example.com/0.png"}]},
         "final_unit_deduction": "8",
+        "final_balance_deduction": {"quota": "0.2"},
     } == json.loads(told.body)
 
 

@@ -210,6 +210,15 @@ def test_the_first_units_told_stay() -> None:
     assert "8" == second.unit_deduction
 
 
+def test_the_first_balance_told_stays_and_one_that_comes_later_is_learned() -> None:
+    silent = hear(task(), callback(SUCCEED, image(0, A))).task
+
+    first = hear(silent, queried(SUCCEED, image(0, A), balance_deduction='{"quota":"1"}')).task
+    second = hear(first, queried(SUCCEED, image(0, A), balance_deduction='{"quota":"2"}')).task
+
+    assert (None, '{"quota":"1"}', '{"quota":"1"}') == tuple(each.balance_deduction for each in (silent, first, second))
+
+
 def test_units_told_by_a_duplicate_are_learned() -> None:
     first = hear(task(), callback(SUCCEED, image(0, A))).task
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from submitter.errors import SubmitterError, Unreadable
 from submitter.moments import EARLIEST, LATEST
 from submitter.providers.reading import (
+    MAX_AMOUNTS,
     MAX_ID,
     MAX_IMAGES,
     MAX_MESSAGE,
@@ -52,6 +53,8 @@ NAMES = st.sampled_from(
         "create_time",
         "update_time",
         "final_unit_deduction",
+        "final_balance_deduction",
+        "quota",
         "billing",
         "amount",
         "code",
@@ -300,6 +303,32 @@ def test_a_series_is_told_from_single_images(result: dict[str, Any], is_series: 
     assert is_series == _read({"task_result": result}).is_series
 
 
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ({"quota": "0.2", "list_price": "0.25"}, {"quota": "0.2", "list_price": "0.25"}),
+        ({"quota": 0.2, "list_price": None, "in": {"usd": "1"}, "is_free": False}, {"quota": "0.2"}),
+        ({"quota": "0\x002", "": "x"}, {"quota": "0\ufffd2", "": "x"}),
+        ({f"amount_{number}": "1" * 100 for number in range(20)}, {f"amount_{each}": "1" * 64 for each in range(8)}),
+        ({}, None),
+        (None, None),
+        ("0.2", None),
+        ([{"quota": "0.2"}], None),
+    ],
+)
+def test_what_a_task_took_off_the_balance_is_kept_in_the_providers_words(said: object, read: object) -> None:
+    told = _read({"final_balance_deduction": said}).balance_deduction
+
+    assert read == (None if told is None else json.loads(told))
+
+
+def test_a_gateways_wrapper_keeps_the_balance_of_what_it_wraps() -> None:
+    inner = {"task_id": "2", "task_status": "succeed", "final_balance_deduction": {"quota": "0.2"}}
+    wrapped = {"task_id": "1", "status": "SUCCESS", "data": {"code": 0, "data": inner}}
+
+    assert '{"quota":"0.2"}' == read_task(wrapped, provider="powertokens").balance_deduction
+
+
 def test_a_page_of_tasks_is_read_whole_or_not_at_all() -> None:
     good = {"task_id": "1", "task_status": "succeed"}
 
@@ -325,6 +354,9 @@ def _assert_normal(report: StatusReport) -> None:
     assert 1 <= len(str(report.status)) <= MAX_WORD
     assert len(report.message) <= MAX_MESSAGE
     assert len(report.unit_deduction or "") <= MAX_WORD
+    amounts = json.loads(report.balance_deduction or "{}")
+    assert len(amounts) <= MAX_AMOUNTS
+    assert all(len(text) <= MAX_WORD and "\x00" not in text for pair in amounts.items() for text in pair)
     assert len(set(indexes)) == len(indexes)
     assert all(0 <= index < MAX_IMAGES for index in indexes)
     assert all(1 <= len(each.url) <= MAX_URL for each in report.images)

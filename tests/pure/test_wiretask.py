@@ -31,6 +31,7 @@ DONE = replace(
     state=TaskState.SUCCEEDED,
     settled_at=3_000,
     unit_deduction="8",
+    balance_deduction='{"quota":"0.2","list_price":"0.25"}',
     images=(TaskImage(index=0, url="https://i/0", watermark_url="https://i/0w"), TaskImage(index=1, url="https://i/1")),
 )
 
@@ -53,6 +54,7 @@ def test_a_success_has_its_images_and_its_price_and_no_message() -> None:
             ],
         },
         "final_unit_deduction": "8",
+        "final_balance_deduction": {"quota": "0.2", "list_price": "0.25"},
     } == shown
 
 
@@ -77,7 +79,12 @@ def test_every_state_has_a_word_of_the_wire_and_only_failures_a_message(state: T
 @pytest.mark.parametrize("state", TaskState)
 def test_a_snapshot_tells_what_the_task_did(state: TaskState) -> None:
     task = replace(DONE, state=state, is_series=True)
-    told = wire_task_of_snapshot(json.loads(snapshot(task)), external_task_id="theirs-1", is_series=True)
+    told = wire_task_of_snapshot(
+        json.loads(snapshot(task)),
+        external_task_id="theirs-1",
+        is_series=True,
+        balance_deduction=task.balance_deduction,
+    )
 
     assert wire_task(task).as_json() == told.as_json()
 

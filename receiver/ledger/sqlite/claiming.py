@@ -12,6 +12,7 @@ from datetime import timedelta
 from receiver.acquaintance import QUESTIONS_REST
 from receiver.ledger.base import Claim, Judge, Pause
 from receiver.ledger.errors import NotPossible, UnknownTask
+from receiver.ledger.openings import AccountRefusal
 from receiver.ledger.sqlite.acquaintances import Acquaintances
 from receiver.ledger.sqlite.budget import A_SHARE, Budget, add_questions
 from receiver.ledger.sqlite.events import write_decision
@@ -93,15 +94,21 @@ def settle(raw: sqlite3.Connection, outcomes: Sequence[Outcome], judge: Judge, p
     for pause in pauses:
         raw.execute(
             """
-            insert into query_budgets (provider, paused_until, pause_reason, is_stopped) values (?, ?, ?, ?)
+            insert into query_budgets (provider, paused_until, pause_reason, is_stopped, refusal)
+            values (?, ?, ?, ?, ?)
             on conflict (provider) do update
                set paused_until = excluded.paused_until, pause_reason = excluded.pause_reason,
-                   is_stopped = excluded.is_stopped
+                   is_stopped = excluded.is_stopped, refusal = excluded.refusal
              where excluded.paused_until >= paused_until
             """,
-            (pause.provider, pause.until, pause.reason, pause.is_stop),
+            (pause.provider, pause.until, pause.reason, pause.is_stop, _refusal_text(pause.refusal)),
         )
     return settled
+
+
+def _refusal_text(refusal: AccountRefusal | None) -> str | None:
+    """As `queueing.refusal_in_force` reads it."""
+    return None if refusal is None else json.dumps([refusal.http_status, refusal.code, refusal.message])
 
 
 def settle_overdue(

@@ -20,7 +20,7 @@ def insert_events(raw: sqlite3.Connection, events: Sequence[Event]) -> None:
     insert_rows(
         raw,
         "events",
-        ("id", "type", "external_task_id", "time", "task", "was", "now_is", "tenant"),
+        ("id", "type", "external_task_id", "time", "task", "was", "now_is", "tenant", "balance_deduction"),
         [
             (
                 event.id,
@@ -31,6 +31,7 @@ def insert_events(raw: sqlite3.Connection, events: Sequence[Event]) -> None:
                 word(event.was),
                 word(event.now_is),
                 event.task.tenant,
+                event.task.balance_deduction,
             )
             for event in events
         ],

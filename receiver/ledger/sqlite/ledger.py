@@ -192,9 +192,13 @@ class SqliteLedger:
             lambda raw: sending.defer_task(raw, external_task_id, reason, fence=fence, send_at=send_at)
         )
 
-    async def unanswered(self, external_task_id: str, reason: str, *, query_at: Moment | None) -> None:
+    async def unanswered(
+        self, external_task_id: str, reason: str, *, query_at: Moment | None, fence: int | None = None
+    ) -> bool:
         """As Ledger.unanswered."""
-        await self._write(lambda raw: sending.note_unanswered(raw, external_task_id, reason, query_at=query_at))
+        return await self._write(
+            lambda raw: sending.note_unanswered(raw, external_task_id, reason, fence=fence, query_at=query_at)
+        )
 
     async def claim_unsent(self, *, now: Moment, limit: int, lanes: Mapping[str, Lane]) -> list[Unsent]:
         """As Ledger.claim_unsent."""

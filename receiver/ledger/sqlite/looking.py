@@ -19,7 +19,8 @@ from submitter.report import ResultImage
 _IS_THERE = "(state <> 'refused' or promised)"
 _COLUMNS = f"""
     tenant, endpoint, {_IS_THERE}, external_task_id, client_task_id, state, message, created_at,
-    coalesce(settled_at, submitted_at, created_at), images, is_series, unit_deduction
+    coalesce(settled_at, submitted_at, created_at), images, is_series, unit_deduction,
+    balance_deduction
 """
 # In the order of their claim to the id: of the parts of a `union all` SQLite begins one when the last is read.
 BY_ANY_ID = " union all ".join(
@@ -101,6 +102,7 @@ def _seen(row: Sequence[Any]) -> Seen:
         images,
         is_series,
         unit_deduction,
+        balance_deduction,
     ) = row
     shown = WireTask(
         task_id=external_task_id,
@@ -112,6 +114,7 @@ def _seen(row: Sequence[Any]) -> Seen:
         images=() if images == "[]" or state != TaskState.SUCCEEDED else _images_of(images),
         is_series=bool(is_series),
         unit_deduction=unit_deduction,
+        balance_deduction=balance_deduction,
     )
     return Seen(tenant=tenant, endpoint=endpoint, is_there=bool(is_there), shown=shown)
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import dataclasses
 import sqlite3
 
-from receiver.ledger.errors import QuotaReached, TaskExists
+from receiver.ledger.errors import AccountStopped, QuotaReached, TaskExists
 from receiver.ledger.openings import Client, Opened, OpenedAs, Opening
 from receiver.ledger.sqlite.pictures import forget_unneeded, move_pictures
 from receiver.ledger.sqlite.purse import purse_of, take_back
-from receiver.ledger.sqlite.queueing import UNANSWERED_HOLDS_SLOTS, has_room, note_waiting, paused_until, take_turn
+from receiver.ledger.sqlite.queueing import (
+    has_room,
+    note_waiting,
+    paused_until,
+    refusal_in_force,
+    take_turn,
+)
 from receiver.ledger.sqlite.rows import fetch, insert_task, update_tasks
 from receiver.lifecycle import submit_anew
 from receiver.task import Task, TaskState
@@ -18,10 +24,10 @@ from submitter.moments import millis
 
 
 def open_task(raw: sqlite3.Connection, opening: Opening) -> Opened:
-    """Write it down, or recognise it. Raises TaskExists or QuotaReached."""
+    """Write it down, or recognise it. Raises TaskExists, QuotaReached or AccountStopped."""
     try:
         return _open(raw, opening)
-    except (TaskExists, QuotaReached):
+    except (TaskExists, QuotaReached, AccountStopped):
         forget_unneeded(raw, opening.external_task_id)
         raise
 
@@ -41,6 +47,8 @@ def _open(raw: sqlite3.Connection, opening: Opening) -> Opened:
         return _recognise(raw, found, opening)
     if found is None and _is_pruned(raw, opening.external_task_id):
         raise TaskExists(opening.external_task_id)
+    if opening.client.hears_stops:
+        _require_service(raw, opening)
     _require_quota(raw, opening.client)
     if found is not None and found["external_task_id"] != opening.external_task_id:
         move_pictures(raw, opening.external_task_id, found["external_task_id"])
@@ -85,7 +93,7 @@ def _open(raw: sqlite3.Connection, opening: Opening) -> Opened:
             "is_sent": is_sent,
             "now": opening.now,
             "send_at": may_leave_at,
-            "unanswered_until": opening.now + millis(UNANSWERED_HOLDS_SLOTS),
+            "unanswered_until": opening.now + millis(opening.holds_slots),
             "query_at": opening.first_query_at,
             "timing_class": opening.timing_class,
             "key": key,
@@ -117,6 +125,12 @@ def _task_named(raw: sqlite3.Connection, opening: Opening) -> sqlite3.Row | None
     if task is not None and client.is_id_given and task["external_task_id"] != opening.external_task_id:
         raise TaskExists(opening.external_task_id)  # its key names another one
     return task
+
+
+def _require_service(raw: sqlite3.Connection, opening: Opening) -> None:
+    said = refusal_in_force(raw, opening.provider, now=opening.now)
+    if said is not None:
+        raise AccountStopped(said.message, code=said.code, http_status=said.http_status)
 
 
 def _require_quota(raw: sqlite3.Connection, client: Client) -> None:

@@ -112,8 +112,12 @@ def _waiting(raw: sqlite3.Connection, under_way: Counter[str], *, now: Moment) -
 def _client_of(raw: sqlite3.Connection, event: StoredEvent) -> CalledBack | None:
     """Whom the event is for. None where the task is gone, and with it the URL."""
     row = raw.execute(
-        "select client_callback_url, tenant, client_task_id, is_series from tasks where external_task_id = ?",
-        (event.external_task_id,),
+        """
+        select client_callback_url, tenant, client_task_id, is_series,
+               (select balance_deduction from events where position = ?) as balance_deduction
+          from tasks where external_task_id = ?
+        """,
+        (event.position, event.external_task_id),
     ).fetchone()
     if row is None or row["client_callback_url"] is None:
         return None
@@ -122,4 +126,5 @@ def _client_of(raw: sqlite3.Connection, event: StoredEvent) -> CalledBack | None
         tenant=row["tenant"],
         task_id=row["client_task_id"],
         is_series=bool(row["is_series"]),
+        balance_deduction=row["balance_deduction"],
     )

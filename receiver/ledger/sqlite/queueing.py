@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 
 from receiver.fairness import Served, Waiting, after_turn, given_back, next_turn
-from receiver.ledger.openings import Lane, Opening
+from receiver.ledger.openings import AccountRefusal, Lane, Opening
 from receiver.ledger.sqlite.purse import purse_of
 from receiver.ledger.sqlite.rows import fetch, update_tasks
 from receiver.lifecycle import note
 from receiver.units import DAY
 from submitter.moments import Moment, millis
-
-UNANSWERED_HOLDS_SLOTS = timedelta(minutes=10)  # a create that nobody answers must not hold them for ever
 
 # What an account has in flight. Adopted tasks count too: they run, whoever sent them.
 _SLOTS_TAKEN = """
@@ -60,6 +58,16 @@ def paused_until(raw: sqlite3.Connection, provider: str) -> Moment:
     """Until when the account is left in peace; 0 where it is not."""
     row = raw.execute("select paused_until from query_budgets where provider = ?", (provider,)).fetchone()
     return 0 if row is None else int(row["paused_until"])
+
+
+def refusal_in_force(raw: sqlite3.Connection, provider: str, *, now: Moment) -> AccountRefusal | None:
+    """In which words the provider has stopped the account; None where it has not."""
+    text = "select refusal from query_budgets where provider = ? and is_stopped and paused_until > ?"
+    row = raw.execute(text, (provider, now)).fetchone()
+    if row is None or row["refusal"] is None:
+        return None
+    http_status, code, message = json.loads(row["refusal"])
+    return AccountRefusal(http_status=http_status, code=code, message=message)
 
 
 def in_turn(raw: sqlite3.Connection, provider: str, lane: Lane, *, now: Moment, limit: int) -> Iterator[sqlite3.Row]:

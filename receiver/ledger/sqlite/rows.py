@@ -51,6 +51,7 @@ TASK_COLUMNS = (
     "doubt_queries",
     "adopted",
     "unit_deduction",
+    "balance_deduction",
     "provider_created_at",
     "provider_updated_at",
     "queries",

@@ -6,11 +6,11 @@ import sqlite3
 from collections.abc import Mapping
 
 from receiver.ledger.errors import NotPossible
-from receiver.ledger.openings import Lane, Unsent
+from receiver.ledger.openings import UNANSWERED_HOLDS_SLOTS, Lane, Unsent
 from receiver.ledger.sqlite.events import write_decision
 from receiver.ledger.sqlite.pictures import with_pictures
 from receiver.ledger.sqlite.purse import unreserve_one
-from receiver.ledger.sqlite.queueing import UNANSWERED_HOLDS_SLOTS, give_turn_back, in_turn
+from receiver.ledger.sqlite.queueing import give_turn_back, in_turn
 from receiver.ledger.sqlite.rows import TaskRow, fetch, update_tasks
 from receiver.lifecycle import expire, note, refuse
 from receiver.task import Task, TaskState
@@ -67,14 +67,20 @@ def defer_task(
     return True
 
 
-def note_unanswered(raw: sqlite3.Connection, external_task_id: str, reason: str, *, query_at: Moment | None) -> None:
-    """Nobody knows whether the provider took it: it is asked about at `query_at`, where it can be asked about."""
+def note_unanswered(
+    raw: sqlite3.Connection, external_task_id: str, reason: str, *, fence: int | None, query_at: Moment | None
+) -> bool:
+    """Nobody knows whether the provider took it: it is asked about at `query_at`, where it can be asked about.
+
+    Whether that was said of the latest send, and no news has come since.
+    """
     row = fetch(raw, external_task_id)
     if row.task.state is not TaskState.PENDING:
-        return
+        return False
     row.task = note(row.task, reason)
     row.query_at = query_at
     update_tasks(raw, [row])
+    return _is_latest_send(raw, row, fence)
 
 
 def send_again(raw: sqlite3.Connection, external_task_id: str, *, now: Moment) -> Task:

@@ -115,6 +115,24 @@ async def test_each_change_of_status_is_told_to_the_client_in_order_and_nothing_
     assert [] == await ledger.destinations()
 
 
+async def test_what_a_task_took_off_the_balance_is_told_as_it_was_known_at_the_event_whenever_that_is_told(
+    engine: Engine,
+) -> None:
+    """A query may learn it between two attempts: whoever compares them finds no difference."""
+    ledger = await opened(engine, OURS, THEIRS)
+    told_later, told_at_once = {"task": OURS}, {"task": THEIRS, "balance_deduction": '{"quota":"0.2"}'}
+    await hear(ledger, callback(SUCCEED, image(), **told_later), callback(SUCCEED, image(), **told_at_once))
+    first = await claim(ledger)
+    for claimed in first:
+        await settle(ledger, claimed, FAILED, retry_at=NOW)
+    await hear(ledger, answer(SUCCEED, image(), balance_deduction='{"quota":"0.3"}'))
+    again = await claim(ledger, now=NOW + SECOND)
+
+    costs = {each.event.external_task_id: each.client and each.client.balance_deduction for each in first}
+    assert {OURS: None, THEIRS: '{"quota":"0.2"}'} == costs
+    assert costs == {each.event.external_task_id: each.client and each.client.balance_deduction for each in again}
+
+
 async def test_a_conflict_is_told_by_the_true_final_alone(engine: Engine) -> None:
     ledger = await opened(engine)
     await hear(ledger, callback(FAILED_STATUS), answer(SUCCEED, image()))

@@ -56,7 +56,7 @@ async def test_what_is_seen_is_the_task_as_it_is(engine: Engine) -> None:
     for heard in (
         answer(SUBMITTED),
         callback(PROCESSING),
-        callback(SUCCEED, image(0), image(1, "b"), unit_deduction="8"),
+        callback(SUCCEED, image(0), image(1, "b"), unit_deduction="8", balance_deduction='{"quota":"0.2"}'),
     ):
         await hear(ledger, heard)
         [found] = await ledger.look(PROVIDER, OURS, tenant=ALICE)

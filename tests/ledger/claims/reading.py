@@ -113,6 +113,7 @@ async def test_a_record_is_what_the_last_decision_left(engine: Engine) -> None:
             image(1, "b"),
             message="done 🎉",
             unit_deduction="8",
+            balance_deduction='{"quota":"0.2"}',
             created_at=NOW - 1,
             updated_at=NOW,
         ),

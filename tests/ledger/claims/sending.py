@@ -399,6 +399,29 @@ async def test_an_inline_picture_is_back_in_the_request_that_is_sent(engine: Eng
     assert WITH_PICTURE == record.request
 
 
+async def test_what_its_opener_never_sends_holds_its_slots_for_as_long_as_was_said(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await ledger.open_task(opening("t_held", slot_limit=1, holds_slots=timedelta(minutes=2)))
+    await ledger.open_task(opening(OURS, slot_limit=1))
+
+    assert [] == ids(await send(ledger, now=NOW + 2 * MINUTE - 1, slot_limit=1))
+    assert [OURS] == ids(await send(ledger, now=NOW + 2 * MINUTE, slot_limit=1))
+
+
+async def test_what_was_said_of_an_older_send_is_known_as_such(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    opened = await ledger.open_task(opening())
+    is_latest = await ledger.unanswered(OURS, "503", fence=opened.fence, query_at=None)
+    await ledger.send_again(OURS, now=NOW + 1)
+    [again] = await send(ledger, now=NOW + 1)
+
+    assert is_latest
+    assert not await ledger.unanswered(OURS, "503", fence=opened.fence, query_at=None)
+    assert await ledger.unanswered(OURS, "503", fence=again.fence, query_at=None)
+    await hear(ledger, callback(SUBMITTED))
+    assert not await ledger.unanswered(OURS, "503", fence=again.fence, query_at=None)
+
+
 async def test_inline_pictures_are_kept_until_the_create_is_answered(engine: Engine) -> None:
     ledger = await engine.ledger()
     opened = await ledger.open_task(opening(request=WITH_PICTURE, inline=INLINE))
