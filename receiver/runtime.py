@@ -31,6 +31,7 @@ from receiver.outbox.opening import OpenDestination, open_destinations
 from receiver.outbox.relay import ClientRelay, Relay
 from receiver.outbox.resolving import resolve_by_system
 from receiver.pathhealth import PathHealth, PathState
+from receiver.planner import Planner
 from receiver.poller import Poller
 from receiver.questions import Worth
 from receiver.replay import Replay, accounts_of
@@ -39,7 +40,7 @@ from receiver.sender import Sender
 from receiver.task import Decision, Rules
 from receiver.waiting import Waiting
 from receiver.watch import LedgerWatch
-from receiver.worker import Worker
+from receiver.worker import Duty, Worker
 from submitter.client import Connect, ProviderClient, trusted_roots
 from submitter.inflight import InFlight
 from submitter.journal import Submission
@@ -139,9 +140,10 @@ class Runtime:
         self._client_relay = ClientRelay(
             ledger, self._clients, attempts=self._attempts(lambda: self.worker.wake(self._client_relay))
         )
-        questions = self.pollers if config.polling.enabled else {}
+        self._planner = Planner(ledger, judge, on_planned=lambda: self.worker.wake(*self.pollers.values()))
+        questions: list[Duty] = [*self.pollers.values(), self._planner] if config.polling.enabled else []
         self.worker = Worker(
-            [*self._senders.values(), *questions.values(), Deadlines(ledger, judge), *self._relays, self._client_relay],
+            [*self._senders.values(), *questions, Deadlines(ledger, judge), *self._relays, self._client_relay],
             clock=clock,
             sending=self._sending,
             telling=self._telling,
@@ -256,7 +258,7 @@ class Runtime:
         say = log.info if path.state is PathState.ALIVE else log.warning
         say(f"path.{path.state}", provider=provider, loss=round(path.loss, 3), fix=FIX_OF_PATH.get(path.state))
         if self.config.polling.enabled and provider in self.pollers:
-            self.worker.wake(self.pollers[provider])
+            self.worker.wake(self.pollers[provider], self._planner)
 
     def _changed(self, change: Change) -> None:
         """Something was committed: those who wait for it are told."""

@@ -225,6 +225,15 @@ class Ledger(Outbox, Protocol):
     async def note_life(self, provider: str, judge: Judge, *, now: Moment) -> PathHealth | None:
         """Something came by this account's callback path that is about no task; how it fares where that turned it."""
 
+    async def plan_anew(self, judge: Judge, *, now: Moment) -> int:
+        """Of each account whose path has turned, the next piece of the tasks that run; how many were looked at.
+
+        The turn itself plans the first piece: with few tasks there is no other.
+        """
+
+    async def is_left_to_plan(self) -> bool:
+        """Whether `plan_anew` has anything to do."""
+
     async def paths(self) -> Mapping[str, PathHealth]:
         """How each account's callbacks fare; one that is not named is alive, as far as anybody knows."""
 

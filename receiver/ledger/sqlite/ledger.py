@@ -252,6 +252,14 @@ class SqliteLedger:
         """As Ledger.note_life."""
         return await self._write(lambda raw: paths.note_life(raw, provider, judge, now=now))
 
+    async def plan_anew(self, judge: Judge, *, now: Moment) -> int:
+        """As Ledger.plan_anew."""
+        return await self._write(lambda raw: paths.plan_anew(raw, judge, now=now))
+
+    async def is_left_to_plan(self) -> bool:
+        """As Ledger.is_left_to_plan."""
+        return await self._reader.is_left_to_plan()
+
     async def paths(self) -> Mapping[str, PathHealth]:
         """As Ledger.paths."""
         return await self._reader.paths()

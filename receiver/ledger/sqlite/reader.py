@@ -155,6 +155,10 @@ class SqliteReader:
             {"provider": provider},
         )
 
+    async def is_left_to_plan(self) -> bool:
+        """Whether a path has turned, and not all of its tasks were planned anew yet."""
+        return await self._number("select 1 from replans limit 1", {}) is not None
+
     async def next_deadline(self, strict_providers: frozenset[str]) -> Moment | None:
         """The earliest deadline, or the end of the longest holding where one ends."""
         return await self._number(
