@@ -302,5 +302,11 @@ class Ledger(Outbox, Protocol):
     async def next_query_at(self, provider: str) -> Moment | None:
         """When the first task of this account is to be asked about."""
 
+    async def next_look_at(self, provider: str, *, now: Moment, budget: int, sharing: Sharing) -> Moment | None:
+        """When a claim of this account's questions would next take anything, as far as is known: `now` or before it.
+
+        Later than the first is due where the budget is spent, the account is left in peace, or company is waited for.
+        """
+
     async def next_deadline(self, judge: Judge) -> Moment | None:
         """When time alone decides something."""

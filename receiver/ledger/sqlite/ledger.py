@@ -401,6 +401,10 @@ class SqliteLedger:
         """As Ledger.next_query_at."""
         return await self._reader.next_query_at(provider)
 
+    async def next_look_at(self, provider: str, *, now: Moment, budget: int, sharing: Sharing) -> Moment | None:
+        """As Ledger.next_look_at."""
+        return await self._reader.next_look_at(provider, now=now, budget=budget, sharing=sharing)
+
     async def next_deadline(self, judge: Judge) -> Moment | None:
         """As Ledger.next_deadline."""
         return await self._reader.next_deadline(judge.strict_providers)
