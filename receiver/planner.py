@@ -19,9 +19,10 @@ class Planner:
 
     async def run_once(self, now: Moment) -> Mapping[str, int]:
         """One piece of each account whose path has turned; how many tasks were looked at."""
+        if not await self._ledger.is_left_to_plan():  # a tick looks without being called
+            return {"planned": 0}
         planned = await self._ledger.plan_anew(self._judge, now=now)
-        if planned:
-            self._on_planned()
+        self._on_planned()
         return {"planned": planned}
 
     async def next_due_at(self) -> Moment | None:
