@@ -10,6 +10,7 @@ from receiver.ingest import Ingest
 from receiver.journal import Account, LedgerJournal
 from receiver.ledger.base import Ledger
 from receiver.listing import LONGEST_PATIENCE
+from receiver.planner import Planner
 from receiver.poller import Poller
 from receiver.questions import Worth
 from receiver.schedule import QueryPlan
@@ -24,7 +25,7 @@ from submitter.submit import Submitter
 
 
 class Accounts:
-    """A poller and a sender of each account that is configured, and which of them has something to do."""
+    """A poller and a sender of each account that is configured, and which of them has something to do; one planner."""
 
     def __init__(
         self,
@@ -50,11 +51,12 @@ class Accounts:
         self._wake = wake
         self.pollers = {name: self._poller(client) for name, client in submitter.clients.items()}
         self._senders = {name: self._sender(name) for name in config.providers}
+        self._planner = Planner(ledger, ingest.judge, on_planned=self._wake_pollers)
 
     @property
     def duties(self) -> list[Duty]:
         """Everybody's. With polling switched off a poller asks only when a person wants to know."""
-        asking = self.pollers.values() if self._config.polling.enabled else ()
+        asking: list[Duty] = [*self.pollers.values(), self._planner] if self._config.polling.enabled else []
         return [*self._senders.values(), *asking]
 
     def wake_for(self, decision: Decision) -> None:
@@ -63,15 +65,20 @@ class Accounts:
         account = self._config.providers.get(provider)
         if account is None:
             return  # no longer configured: nobody asks or sends for it
-        if decision.ask_now:
-            self.wake_poller(provider)
+        if decision.ask_now and self._config.polling.enabled:
+            self._wake(self.pollers[provider])
         if account.slots is not None:
             self._wake(self._senders[provider])
 
-    def wake_poller(self, provider: str) -> None:
-        """Tasks of this account may be due to be asked about."""
+    def path_turned(self, provider: str) -> None:
+        """Other tasks of this account are due, and more may be left to plan."""
         if self._config.polling.enabled and provider in self.pollers:
             self._wake(self.pollers[provider])
+            self._wake(self._planner)
+
+    def _wake_pollers(self) -> None:
+        for poller in self.pollers.values():
+            self._wake(poller)
 
     def _poller(self, client: ProviderClient) -> Poller:
         polling = self._config.polling

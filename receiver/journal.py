@@ -137,7 +137,7 @@ class LedgerJournal:
                 holds_slots=UNANSWERED_HOLDS_SLOTS if self._speaks_for_account else UNSEEN_HOLDS_SLOTS,
                 units_per_day=account.units_per_day,
                 now=now,
-                deadline_at=now + millis(self._plan.give_up_after),
+                deadline_at=self.give_up_at(now),
                 first_query_at=self.first_query_at(submission.provider, now),
                 opened_by=opened_by,
                 client=client,
@@ -164,6 +164,10 @@ class LedgerJournal:
         """When a create that stays unanswered is looked up; None where its account finds none by our id."""
         can_look_up = self._accounts[provider].provider.capabilities.query_by_external_id
         return first_query_at(sent_at, self._plan, PathHealth()) if can_look_up else None
+
+    def give_up_at(self, sent_at: Moment) -> Moment:
+        """Until when what is sent, or begins to wait to be, is believed in."""
+        return sent_at + millis(self._plan.give_up_after)
 
     async def hear(self, task: TaskKey, answer: CreateAnswer) -> None:
         """As Journal.hear."""

@@ -89,8 +89,10 @@ class Poller:
         return {"asked": len(claims)}
 
     async def next_due_at(self) -> Moment | None:
-        """When the longest silent task is to be asked about."""
-        return await self._ledger.next_query_at(self._provider)
+        """When something is to be asked: what is due may have to wait."""
+        return await self._ledger.next_look_at(
+            self._provider, now=self._clock(), budget=self._budget, sharing=self._sharing
+        )
 
     async def ask_about(self, external_task_id: str) -> None:
         """One question, now, because a person wants to know. Raises UnknownTask or NotPossible."""

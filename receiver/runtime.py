@@ -228,7 +228,7 @@ class Runtime:
         self.counters.turned(provider, path.state)
         say = log.info if path.state is PathState.ALIVE else log.warning
         say(f"path.{path.state}", provider=provider, loss=round(path.loss, 3), fix=FIX_OF_PATH.get(path.state))
-        self.accounts.wake_poller(provider)
+        self.accounts.path_turned(provider)
 
     def _changed(self, change: Change) -> None:
         """Something was committed: those who wait for it are told."""

@@ -73,7 +73,12 @@ class Sender:
         if room <= 0:
             return 0
         first_query_at = self._journal.first_query_at(self._provider, now)
-        lane = Lane(slot_limit=self._slot_limit, first_query_at=first_query_at, units_per_day=self._units_per_day)
+        lane = Lane(
+            slot_limit=self._slot_limit,
+            first_query_at=first_query_at,
+            units_per_day=self._units_per_day,
+            give_up_at=self._journal.give_up_at(now),
+        )
         self._under_way += room  # until it is known: another turn may come in between
         claimed: Sequence[Unsent] = ()
         try:

@@ -88,8 +88,8 @@ class Worker:
             done["turns"] += 1
             turns = await asyncio.gather(*(duty.run_once(self._clock()) for duty in self.duties))
             for counts in turns:
-                for name, count in counts.items():
-                    done[name] += count
+                for name in counts.keys() & done.keys():
+                    done[name] += counts[name]
             is_idle = not any(any(counts.values()) for counts in turns)
             is_under_way = self._sending or self._telling
             if loop.time() >= until or (is_idle and (self._is_running or not is_under_way)):

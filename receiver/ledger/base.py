@@ -234,6 +234,15 @@ class Ledger(Outbox, Protocol):
     async def note_life(self, provider: str, judge: Judge, *, now: Moment) -> PathHealth | None:
         """Something came by this account's callback path that is about no task; how it fares where that turned it."""
 
+    async def plan_anew(self, judge: Judge, *, now: Moment) -> int:
+        """Of each account whose path has turned, the next piece of the tasks that run; how many were looked at.
+
+        The turn itself plans the first piece: with few tasks there is no other.
+        """
+
+    async def is_left_to_plan(self) -> bool:
+        """Whether `plan_anew` has anything to do."""
+
     async def paths(self) -> Mapping[str, PathHealth]:
         """How each account's callbacks fare; one that is not named is alive, as far as anybody knows."""
 
@@ -301,6 +310,12 @@ class Ledger(Outbox, Protocol):
 
     async def next_query_at(self, provider: str) -> Moment | None:
         """When the first task of this account is to be asked about."""
+
+    async def next_look_at(self, provider: str, *, now: Moment, budget: int, sharing: Sharing) -> Moment | None:
+        """When a claim of this account's questions would next take anything, as far as is known: `now` or before it.
+
+        Later than the first is due where the budget is spent, the account is left in peace, or company is waited for.
+        """
 
     async def next_deadline(self, judge: Judge) -> Moment | None:
         """When time alone decides something."""

@@ -99,11 +99,15 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """What an account may have in flight and spend, and when what is sent now is asked about if unanswered."""
+    """What an account may have in flight and spend, and when what is sent now is asked about if unanswered.
+
+    Nor is it given up before `give_up_at`, however long it has waited to be sent.
+    """
 
     slot_limit: int | None
     first_query_at: Moment | None
     units_per_day: int | None = None
+    give_up_at: Moment = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

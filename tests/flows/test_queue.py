@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,32 @@ async def test_a_refusal_makes_room_for_who_waits(tmp_path: Path) -> None:
         tasks = [await house.until(name, lambda task: task["state"] in AT_REST) for name in prompts]
 
     assert ["refused", "refused", "succeeded"] == [task["state"] for task in tasks]
+
+
+async def test_what_waited_all_but_its_time_in_the_queue_has_all_of_it_once_it_is_sent(tmp_path: Path) -> None:
+    clock = Clock()
+    polling = {"give_up_after": "1h"}
+    async with (
+        sandboxed() as world,
+        receiving(tmp_path, world, PROVIDER, account={"slots": 1}, polling=polling, clock=clock) as house,
+    ):
+        await house.submit(PROVIDER, "a red fox [[drop_all,seconds=600]]", "runs")
+        await house.submit(PROVIDER, "a red fox [[drop_all]]", "waits")
+        clock.jump(minutes=59)
+        await house.http.post("/v1/tasks/runs/abandon")
+        await house.tick()
+        sent = await house.task("waits")
+        await world.until_told("waits", 3)
+        clock.jump(minutes=2)
+        task = await house.at_rest("waits")
+
+    assert sent["created_at"] < sent["sent_at"] < sent["deadline_at"]
+    assert timedelta(hours=1) <= moment(sent["deadline_at"]) - moment(sent["sent_at"]) < timedelta(hours=1, seconds=30)
+    assert ("succeeded", "query") == (task["state"], task["settled_by"])
+
+
+def moment(shown: str) -> datetime:
+    return datetime.fromisoformat(shown)
 
 
 async def all_at_rest(house: House) -> list[Json]:

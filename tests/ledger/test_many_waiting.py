@@ -14,6 +14,7 @@ from receiver.ledger.sqlite.connection import in_thread
 from tests.ledger.builders import NOW, PROVIDER, ids, opening, send
 
 SLOTS = 5
+MOST_STEPS = 60_000  # of a claim that wakes as many as it may: some twenty for each and a claim's own
 # So many more of what waits already, in SQL: opening them one by one would take most of the suite's time.
 MANY = """
     with recursive numbers (number) as (select 1 union all select number + 1 from numbers where number < 1000)
@@ -66,6 +67,28 @@ async def test_nothing_costs_more_where_thousands_wait(ledger: SqliteLedger) -> 
     many = await costs(ledger, "many")
 
     assert [] == [(name, few[name], many[name]) for name in few if many[name] > 2 * few[name]]
+
+
+async def test_a_claim_costs_no_more_where_thousands_of_tenants_wait(ledger: SqliteLedger) -> None:
+    for number in range(12):
+        await ledger.open_task(opening(f"waits-{number}", client=Client(tenant=f"t{number}"), send_later=True))
+    writer = ledger._connection
+    tenants = MANY.replace("send_at + number, tenant", "send_at + number, tenant || '-' || number")
+
+    few = await steps_of(writer, lambda: send(ledger, now=NOW + 100_000, limit=4))
+    await in_thread(writer, lambda raw: raw.execute(tenants))
+    await wake_all(ledger)
+    many = await steps_of(writer, lambda: send(ledger, now=NOW + 100_000, limit=4))
+
+    assert many <= 2 * few
+
+
+async def wake_all(ledger: SqliteLedger) -> None:
+    """Claims until each that may leave has been seen to: what falls due costs once, a bounded part of it each claim."""
+    asleep = "select count(*) from heads where begins is null and send_at <= ?"
+    while (await in_thread(ledger._connection, lambda raw: raw.execute(asleep, (NOW + 100_000,)).fetchone()))[0]:
+        before = await steps_of(ledger._connection, lambda: send(ledger, now=NOW + 100_000, limit=1))
+        assert before < MOST_STEPS
 
 
 async def test_the_next_of_thousands_is_the_oldest_of_who_was_served_least(ledger: SqliteLedger) -> None:

@@ -402,6 +402,27 @@ class LeavesQuestionsWhereTheyWere(Meddler):
         return await super().apply(batch, Patient())
 
 
+class PlansNoMoreThanTheFirst(SqliteLedger):
+    async def is_left_to_plan(self) -> bool:
+        return False
+
+
+class ForgetsWhatIsLeftToPlan(Meddler):
+    async def aclose(self) -> None:
+        await self.meddle("delete from replans")
+        await super().aclose()
+
+
+class GivesUpWhatItHasJustSent(SqliteLedger):
+    async def claim_unsent(self, *, now: Moment, limit: int, lanes: Mapping[str, Lane]) -> list[Unsent]:
+        hasty = {name: replace(lane, give_up_at=0) for name, lane in lanes.items()}
+        return await super().claim_unsent(now=now, limit=limit, lanes=hasty)
+
+
+class PutsDeadlinesOffForEver(Meddler):
+    within = "update tasks set deadline_before = null"
+
+
 def _refenced(raw: sqlite3.Connection, outcome: Outcome) -> Outcome:
     """The outcome under whatever fence is in force."""
     row = raw.execute("select fence from tasks where external_task_id = ?", (outcome.external_task_id,)).fetchone()
@@ -477,6 +498,10 @@ CAUGHT_BY: list[tuple[type[SqliteLedger], str]] = [
     (ForgetsRevocations, "test_a_revocation_is_for_good_and_twice_is_once"),
     (NeverSeesTheDark, "test_a_path_stays_dark_over_a_restart"),
     (LeavesQuestionsWhereTheyWere, "test_in_the_dark_every_task_that_runs_is_due_as_soon_as_asking_pays"),
+    (PlansNoMoreThanTheFirst, "test_of_many_that_run_none_is_left_as_it_was_where_the_path_turns_even_by_a_restart"),
+    (ForgetsWhatIsLeftToPlan, "test_of_many_that_run_none_is_left_as_it_was_where_the_path_turns_even_by_a_restart"),
+    (GivesUpWhatItHasJustSent, "test_what_left_after_a_long_wait_is_believed_in_as_if_it_had_not_waited"),
+    (PutsDeadlinesOffForEver, "test_a_create_that_came_to_nothing_moves_no_deadline"),
     (ExpiresEarly, "test_a_silent_task_expires_at_its_deadline_and_not_before"),
 ]
 

@@ -28,12 +28,23 @@ class Budget:
         self._spent_on_doubt = row["spent_on_doubt"] if row and is_running else 0
         self._per_minute = per_minute
         self._has_spent = False
-        self.is_paused = row is not None and max(row["paused_until"], row["unknown_until"]) > now
+        self._paused_until = 0 if row is None else max(row["paused_until"], row["unknown_until"])
+        self.is_paused = self._paused_until > now
 
     @property
     def left(self) -> int:
         """How many more requests this minute holds."""
         return self._per_minute - self._spent
+
+    @property
+    def ends_at(self) -> Moment:
+        """When the next minute's begins."""
+        return self._window_start + millis(BUDGET_WINDOW)
+
+    @property
+    def rests_until(self) -> Moment:
+        """Until when nothing may be asked; long past where something may."""
+        return max(self._paused_until, self.ends_at if self.left <= 0 else 0)
 
     @property
     def left_for_doubt(self) -> int:

@@ -71,6 +71,12 @@ def claim_singles(
     return claim_rows(raw, rows, now=now, lease=lease, together=None)
 
 
+def is_any_due(raw: sqlite3.Connection, provider: str, budget: Budget, *, now: Moment) -> bool:
+    """Whether `claim_singles` would take anything, as far as the budget of doubt goes."""
+    purposes = (Purpose.SILENCE, Purpose.LOOK_UP, *([Purpose.DOUBT] if budget.left_for_doubt else []))
+    return any(_due(raw, provider, each, now=now, limit=1, among=None) for each in purposes)
+
+
 def claim_task(raw: sqlite3.Connection, external_task_id: str, *, now: Moment, lease: timedelta) -> Claim:
     """One task, whatever its schedule and budget: a person asks. Raises UnknownTask or NotPossible."""
     row = fetch(raw, external_task_id)

@@ -260,6 +260,14 @@ class SqliteLedger:
         """As Ledger.note_life."""
         return await self._write(lambda raw: paths.note_life(raw, provider, judge, now=now))
 
+    async def plan_anew(self, judge: Judge, *, now: Moment) -> int:
+        """As Ledger.plan_anew."""
+        return await self._write(lambda raw: paths.plan_anew(raw, judge, now=now))
+
+    async def is_left_to_plan(self) -> bool:
+        """As Ledger.is_left_to_plan."""
+        return await self._reader.is_left_to_plan()
+
     async def paths(self) -> Mapping[str, PathHealth]:
         """As Ledger.paths."""
         return await self._reader.paths()
@@ -400,6 +408,10 @@ class SqliteLedger:
     async def next_query_at(self, provider: str) -> Moment | None:
         """As Ledger.next_query_at."""
         return await self._reader.next_query_at(provider)
+
+    async def next_look_at(self, provider: str, *, now: Moment, budget: int, sharing: Sharing) -> Moment | None:
+        """As Ledger.next_look_at."""
+        return await self._reader.next_look_at(provider, now=now, budget=budget, sharing=sharing)
 
     async def next_deadline(self, judge: Judge) -> Moment | None:
         """As Ledger.next_deadline."""

@@ -77,7 +77,7 @@ def _open(raw: sqlite3.Connection, opening: Opening) -> Opened:
            set request = :request, request_digest = :digest, opened_by = :opened_by,
                idempotency_key = coalesce(:idempotency_key, idempotency_key),
                send_fence = :fence, sent_by_opener = :is_sent,
-               fence = fence + 1, lease_until = null,
+               fence = fence + 1, lease_until = null, deadline_before = null,
                sent_at = case when :is_sent then :now end, send_at = case when :is_sent then null else :send_at end,
                sends = :is_sent, unanswered_until = :unanswered_until,
                query_at = case when :is_sent then :query_at end, misses = 0, missed_since = null,

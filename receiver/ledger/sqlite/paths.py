@@ -11,8 +11,7 @@ from receiver import pathhealth
 from receiver.eventtype import EventType
 from receiver.ledger.base import Judge
 from receiver.ledger.sqlite.outboxwriting import write_deliveries
-from receiver.ledger.sqlite.sets import update_rows
-from receiver.ledger.sqlite.timings import Timings
+from receiver.ledger.sqlite.replanning import begin_planning, plan_piece
 from receiver.pathhealth import PathHealth, PathState
 from submitter.moments import Moment, iso
 
@@ -52,7 +51,7 @@ class Paths:
                 continue
             self._raw.execute(_UPSERT, (provider, *_values(path)))
             if path.asks_eagerly != before.asks_eagerly:
-                _reschedule(self._raw, self._judge, provider, path, now=now)
+                begin_planning(self._raw, self._judge, provider, path, now=now)
         for provider, path in self._untold:
             _tell(self._raw, provider, path)
 
@@ -71,6 +70,13 @@ def note_life(raw: sqlite3.Connection, provider: str, judge: Judge, *, now: Mome
     turned = paths.put(provider, pathhealth.after_life(paths.of(provider), now=now))
     paths.write(now=now)
     return turned
+
+
+def plan_anew(raw: sqlite3.Connection, judge: Judge, *, now: Moment) -> int:
+    """As Ledger.plan_anew."""
+    providers = [provider for (provider,) in raw.execute("select provider from replans").fetchall()]
+    known = stored_paths(raw) if providers else {}
+    return sum(plan_piece(raw, judge, each, known.get(each, _UNKNOWN), now=now) for each in providers)
 
 
 def stored_paths(raw: sqlite3.Connection) -> dict[str, PathHealth]:
@@ -93,31 +99,6 @@ def _path_of(row: sqlite3.Row) -> PathHealth:
 
 def _values(path: PathHealth) -> tuple[object, ...]:
     return (str(path.state), *(getattr(path, name) for name in _COLUMNS[1:]))
-
-
-def _reschedule(raw: sqlite3.Connection, judge: Judge, provider: str, path: PathHealth, *, now: Moment) -> None:
-    """In the dark, what runs is due as soon as asking pays; with light again, silence is news.
-
-    Doubts and look-ups keep their own moments; in the dark so does what was asked about before, and is not learned.
-    """
-    running = raw.execute(
-        """
-        select key, sent_at, running_at, queries, query_at, timing_class from tasks
-         where provider = ? and settled_at is null and state in ('submitted', 'processing') and doubt is null
-           and sent_at is not null and query_at is not null
-        """,
-        (provider,),
-    ).fetchall()
-    timings = Timings(raw)
-    due: list[tuple[int, Moment]] = []
-    for key, sent_at, running_at, queries, query_at, timing_class in running:
-        known = timings.known(provider, timing_class) if judge.learns else None
-        at = judge.query_on_path(sent_at, known=known, running_at=running_at, path=path, now=now)
-        is_sooner = at < query_at and (queries == 0 or known is not None)
-        # What is due keeps its place in the row: a path that flaps would put it last each time.
-        if is_sooner if path.asks_eagerly else at > max(query_at, now):
-            due.append((key, at))
-    update_rows(raw, "tasks", ("query_at",), due)
 
 
 def _tell(raw: sqlite3.Connection, provider: str, path: PathHealth) -> None:

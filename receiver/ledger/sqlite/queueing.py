@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from receiver.fairness import Served, Waiting, after_turn, given_back, next_turn
+from receiver.fairness import Served, Waiting, after_turn, given_back, next_turn, virtual_time
 from receiver.ledger.openings import AccountRefusal, Lane, Opening
 from receiver.ledger.sqlite.purse import purse_of
 from receiver.ledger.sqlite.rows import fetch, update_tasks
 from receiver.lifecycle import note
 from receiver.units import DAY
 from submitter.moments import Moment, millis
+
+WOKEN_AT_ONCE = 256  # more than are ever claimed at once
+FORGOTTEN_AT_ONCE = 64
 
 # What an account has in flight. Adopted tasks count too: they run, whoever sent them.
 _SLOTS_TAKEN = """
@@ -21,24 +24,35 @@ _SLOTS_TAKEN = """
        and (state <> 'pending' or unanswered_until > :now)
 """
 
-# From one tenant to the next by the index, however many tasks each of them has waiting.
-_TENANTS = """
-    with recursive waiting (tenant) as (
-        select * from (select tenant from tasks indexed by tasks_by_turn
-                        where provider = :provider and send_at is not null order by tenant limit 1)
-        union all
-        select (select tenant from tasks indexed by tasks_by_turn
-                 where provider = :provider and tenant > waiting.tenant and send_at is not null
-                 order by tenant limit 1)
-          from waiting where waiting.tenant is not null
-    )
-    select tenant from waiting where tenant is not null
+# The next tasks of those tenants whose turn begins first, of equals the oldest; after the one at this place.
+_FIRST_HEADS = """
+    select tasks.*, heads.begins as begins from heads cross join tasks on tasks.key = heads.task
+     where heads.provider = :provider and heads.begins is not null and heads.send_at <= :now
+       and (heads.begins, heads.send_at, heads.task) > (:begins, :send_at, :task)
+     order by heads.begins, heads.send_at, heads.task limit :limit
 """
 
-_NEXT_OF_TENANT = """
-    select * from tasks indexed by tasks_by_turn
-     where provider = :provider and tenant = :tenant and send_at <= :now
-     order by send_at, key limit 1
+_HEAD_OF_TENANT = """
+    select tasks.*, null as begins from heads cross join tasks on tasks.key = heads.task
+     where heads.provider = :provider and heads.tenant = :tenant and heads.send_at <= :now
+"""
+
+# The oldest first: of those that lag behind nobody they are the next, so that the others may wait for another claim.
+_WAKE = """
+    update heads set begins = max(:virtual, coalesce(
+               (select finish from turns where turns.provider = heads.provider and turns.tenant = heads.tenant), 0))
+     where provider = :provider and tenant in (
+           select tenant from heads indexed by heads_asleep
+            where provider = :provider and begins is null and send_at <= :now
+            order by send_at, task limit :limit)
+"""
+
+# The tenants named, and the one whose task began last: what the rule needs to know of them is the same.
+_SERVED = """
+    select tenant, start, finish from turns
+     where provider = :provider and tenant in (select value from json_each(:tenants))
+    union
+    select * from (select tenant, start, finish from turns where provider = :provider order by start desc limit 1)
 """
 
 
@@ -81,14 +95,14 @@ def in_turn(raw: sqlite3.Connection, provider: str, lane: Lane, *, now: Moment, 
     room = None if lane.slot_limit is None else lane.slot_limit - _slots_taken(raw, provider, now)
     if limit <= 0 or (room is not None and room <= 0) or paused_until(raw, provider) > now:
         return
-    served = before = _served(raw, provider)
-    heads = _heads(raw, provider, now)
+    queue = _Queue(raw, provider, now=now, most=limit)
     purse = purse_of(raw, provider, lane.units_per_day, now=now)
-    while heads and limit > 0:
-        turn = next_turn((waiting for waiting, _ in heads.values()), served)
-        if turn is None or (room is not None and min(turn.slots, lane.slot_limit or 0) > room):
+    while limit > 0 and (turn := queue.next_turn()) is not None:
+        if room is not None and min(turn.slots, lane.slot_limit or 0) > room:
             break
-        row = heads.pop(turn.tenant)[1]
+        row = queue.take(turn)
+        if row["deadline_at"] <= now:  # it expires at this very moment, and nobody is to pay for it
+            continue
         if purse is not None:
             price = row["endpoint"], row["request"], row["slots"]
             reason = purse.reason_to_wait(*price)
@@ -96,27 +110,92 @@ def in_turn(raw: sqlite3.Connection, provider: str, lane: Lane, *, now: Moment, 
                 note_waiting(raw, row["external_task_id"], reason)
                 if purse.fits_no_day(*price):
                     raw.execute("update tasks set send_at = ? where key = ?", (now + millis(DAY), row["key"]))
-                    heads |= _head(raw, provider, turn.tenant, now)
+                    queue.add_next_of(turn.tenant)
                 continue
             purse.reserve(row["key"], *price)
         yield row
-        served = after_turn(served, turn.tenant, turn.slots)
+        queue.serve(turn)
         room = None if room is None else room - turn.slots
         limit -= 1
-        heads |= _head(raw, provider, turn.tenant, now)
-    _write(raw, provider, before, served)
+    queue.write()
+
+
+class _Queue:
+    """The tenants that come into question for so many turns, however many wait, and how far each was served.
+
+    Who is not among the first `most` by the index has no turn before all of these have had theirs.
+    """
+
+    def __init__(self, raw: sqlite3.Connection, provider: str, *, now: Moment, most: int) -> None:
+        self._raw = raw
+        self._provider = provider
+        self._now = now
+        self._most = most
+        self._heads: dict[str, tuple[Waiting, sqlite3.Row]] = {}
+        self._read_up_to = (-1, 0, 0)
+        self._read = self._taken = 0
+        virtual = virtual_time(_served(raw, provider))
+        raw.execute(_WAKE, {"provider": provider, "virtual": virtual, "now": now, "limit": WOKEN_AT_ONCE})
+        self._served = self._before = _served(raw, provider)
+
+    def next_turn(self) -> Waiting | None:
+        """Whose turn it is, of those whose task was not taken."""
+        if self._taken >= self._read:
+            self._read_on()
+        return next_turn((waiting for waiting, _ in self._heads.values()), self._served)
+
+    def take(self, turn: Waiting) -> sqlite3.Row:
+        """The task whose turn it is: it is not in question any more, whether it leaves or not."""
+        self._taken += 1
+        return self._heads.pop(turn.tenant)[1]
+
+    def serve(self, turn: Waiting) -> None:
+        """What was taken has left: the tenant's next task comes into question behind it."""
+        self._served = after_turn(self._served, turn.tenant, turn.slots)
+        self.add_next_of(turn.tenant)
+
+    def add_next_of(self, tenant: str) -> None:
+        """The tenant's next task, where it has one that may leave."""
+        found = self._raw.execute(_HEAD_OF_TENANT, {"provider": self._provider, "tenant": tenant, "now": self._now})
+        self._add(found.fetchall())
+
+    def write(self) -> None:
+        """Keep how far they were served."""
+        _write(self._raw, self._provider, self._before, self._served)
+
+    def _read_on(self) -> None:
+        """As many more, from where the last reading ended."""
+        begins, send_at, task = self._read_up_to
+        place = {"begins": begins, "send_at": send_at, "task": task}
+        found = self._raw.execute(
+            _FIRST_HEADS, {"provider": self._provider, "now": self._now, "limit": self._most, **place}
+        ).fetchall()
+        if not found:
+            return
+        self._read += len(found)
+        self._read_up_to = found[-1]["begins"], found[-1]["send_at"], found[-1]["key"]
+        known = _served(self._raw, self._provider, [row["tenant"] for row in found])
+        self._before = {**known, **self._before}
+        self._served = {**known, **self._served}
+        self._add(row for row in found if row["tenant"] not in self._heads)
+
+    def _add(self, rows: Iterable[sqlite3.Row]) -> None:
+        for row in rows:
+            place = row["send_at"], row["key"]
+            self._heads[row["tenant"]] = Waiting(tenant=row["tenant"], place=place, slots=row["slots"]), row
 
 
 def take_turn(raw: sqlite3.Connection, provider: str, tenant: str, slots: int) -> None:
     """One that found room at once, and waited for no turn, has had it all the same."""
-    served = _served(raw, provider)
+    served = _served(raw, provider, [tenant])
     _write(raw, provider, served, after_turn(served, tenant, slots))
 
 
 def give_turn_back(raw: sqlite3.Connection, provider: str, tenant: str, slots: int) -> None:
     """It left, and nothing was created of it."""
-    served = _served(raw, provider)
+    served = _served(raw, provider, [tenant])
     _write(raw, provider, served, given_back(served, tenant, slots))
+    raw.execute("update heads set begins = null where provider = ? and tenant = ?", (provider, tenant))
 
 
 def note_waiting(raw: sqlite3.Connection, external_task_id: str, reason: str) -> None:
@@ -131,23 +210,8 @@ def _slots_taken(raw: sqlite3.Connection, provider: str, now: Moment) -> int:
     return taken
 
 
-def _heads(raw: sqlite3.Connection, provider: str, now: Moment) -> dict[str, tuple[Waiting, sqlite3.Row]]:
-    """The next task of each tenant that has one due."""
-    heads: dict[str, tuple[Waiting, sqlite3.Row]] = {}
-    for (tenant,) in raw.execute(_TENANTS, {"provider": provider}).fetchall():
-        heads |= _head(raw, provider, tenant, now)
-    return heads
-
-
-def _head(raw: sqlite3.Connection, provider: str, tenant: str, now: Moment) -> dict[str, tuple[Waiting, sqlite3.Row]]:
-    row = raw.execute(_NEXT_OF_TENANT, {"provider": provider, "tenant": tenant, "now": now}).fetchone()
-    if row is None:
-        return {}
-    return {tenant: (Waiting(tenant=tenant, place=(row["send_at"], row["key"]), slots=row["slots"]), row)}
-
-
-def _served(raw: sqlite3.Connection, provider: str) -> dict[str, Served]:
-    rows = raw.execute("select tenant, start, finish from turns where provider = ?", (provider,))
+def _served(raw: sqlite3.Connection, provider: str, tenants: Sequence[str] = ()) -> dict[str, Served]:
+    rows = raw.execute(_SERVED, {"provider": provider, "tenants": json.dumps(tenants)})
     return {tenant: Served(start=start, finish=finish) for tenant, start, finish in rows}
 
 
@@ -159,4 +223,15 @@ def _write(raw: sqlite3.Connection, provider: str, before: Mapping[str, Served],
     raw.executemany(
         "insert or replace into turns (provider, tenant, start, finish) values (?, ?, ?, ?)",
         [(provider, tenant, each.start, each.finish) for tenant, each in after.items() if before.get(tenant) != each],
+    )
+    # Who lags behind everybody by now, and was not looked at. A few for each turn are more than turns ever add.
+    raw.execute(
+        """
+        delete from turns where provider = :provider and tenant in (
+            select tenant from (select tenant, start from turns indexed by turns_by_finish
+                                 where provider = :provider and finish <= :virtual order by finish limit :limit)
+             where start < :virtual
+        )
+        """,
+        {"provider": provider, "virtual": virtual_time(after), "limit": FORGOTTEN_AT_ONCE},
     )

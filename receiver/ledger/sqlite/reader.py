@@ -28,11 +28,13 @@ from receiver.ledger.reading import (
 from receiver.ledger.sqlite import looking, outboxreading, reporting
 from receiver.ledger.sqlite.connection import connect_reader, in_thread, is_store_trouble
 from receiver.ledger.sqlite.keys import all_keys
+from receiver.ledger.sqlite.nextlook import next_look_at, next_query_at
 from receiver.ledger.sqlite.outboxclients import next_client_delivery_at
 from receiver.ledger.sqlite.paths import stored_paths
 from receiver.ledger.sqlite.rows import ROW, event_of, record_of, task_of
 from receiver.ledger.sqlite.unreadable import kept_of
 from receiver.lifecycle import HELD_FOR
+from receiver.listing import Sharing
 from receiver.pathhealth import PathHealth
 from receiver.savings import Life, Requests
 from receiver.task import Record, Source, Task, Verdict
@@ -141,19 +143,15 @@ class SqliteReader:
 
     async def next_query_at(self, provider: str) -> Moment | None:
         """When the first task of this account is to be asked about; one that is leased waits for its lease."""
-        return await self._number(
-            """
-            select min(due) from (
-                select * from (select query_at as due from tasks
-                                where provider = :provider and query_at is not null and lease_until is null
-                                order by query_at limit 1)
-                union all
-                select max(query_at, lease_until) from tasks indexed by tasks_leased
-                 where provider = :provider and lease_until is not null and query_at is not null
-            )
-            """,
-            {"provider": provider},
-        )
+        return await self._read(lambda raw: next_query_at(raw, provider))
+
+    async def next_look_at(self, provider: str, *, now: Moment, budget: int, sharing: Sharing) -> Moment | None:
+        """When a claim of this account's would next take anything."""
+        return await self._read(lambda raw: next_look_at(raw, provider, now=now, per_minute=budget, sharing=sharing))
+
+    async def is_left_to_plan(self) -> bool:
+        """Whether a path has turned, and not all of its tasks were planned anew yet."""
+        return await self._number("select 1 from replans limit 1", {}) is not None
 
     async def next_deadline(self, strict_providers: frozenset[str]) -> Moment | None:
         """The earliest deadline, or the end of the longest holding where one ends."""

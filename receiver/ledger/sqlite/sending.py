@@ -32,7 +32,7 @@ def claim_unsent(
     claimed: list[Unsent] = []
     for provider, lane in lanes.items():
         due = in_turn(raw, provider, lane, now=now, limit=limit - len(claimed))
-        claimed.extend(_claim(raw, row, now=now, query_at=lane.first_query_at) for row in due)
+        claimed.extend(_claim(raw, row, lane, now=now) for row in due)
     return claimed
 
 
@@ -57,7 +57,8 @@ def defer_task(
     raw.execute(
         """
         update tasks set send_at = ?, sent_at = case when sends <= 1 then null else sent_at end,
-               sends = max(sends - 1, 0), unanswered_until = null, query_at = null, sent_by_opener = 0
+               sends = max(sends - 1, 0), unanswered_until = null, query_at = null, sent_by_opener = 0,
+               deadline_at = coalesce(deadline_before, deadline_at), deadline_before = null
          where key = ?
         """,
         (send_at, row.key),
@@ -116,14 +117,16 @@ def _is_latest_send(raw: sqlite3.Connection, row: TaskRow, fence: int | None) ->
     return bool(found["sent_by_opener"]) if fence is None else fence == found["send_fence"]
 
 
-def _claim(raw: sqlite3.Connection, row: sqlite3.Row, *, now: Moment, query_at: Moment | None) -> Unsent:
+def _claim(raw: sqlite3.Connection, row: sqlite3.Row, lane: Lane, *, now: Moment) -> Unsent:
+    """It is sent now. What is paid for is listened to for as long as if it had never waited: so its deadline moves."""
     raw.execute(
         """
         update tasks set sent_at = coalesce(sent_at, ?), send_at = null, sends = sends + 1, sent_by_opener = 0,
-               send_fence = send_fence + 1, fence = fence + 1, lease_until = null, unanswered_until = ?, query_at = ?
+               send_fence = send_fence + 1, fence = fence + 1, lease_until = null, unanswered_until = ?, query_at = ?,
+               deadline_before = deadline_at, deadline_at = max(deadline_at, ?)
          where key = ?
         """,
-        (now, now + millis(UNANSWERED_HOLDS_SLOTS), query_at, row["key"]),
+        (now, now + millis(UNANSWERED_HOLDS_SLOTS), lane.first_query_at, lane.give_up_at, row["key"]),
     )
     return Unsent(
         external_task_id=row["external_task_id"],

@@ -46,10 +46,10 @@ def claim_round(
     budget = Budget(raw, provider, per_minute=per_minute, now=now)
     if budget.is_paused or budget.left <= 0:
         return []
-    due = _due(raw, provider, now=now)
+    due = due_of(raw, provider, now=now)
     if not due:
         return []
-    asked = _round(raw, provider, due, budget, sharing, now=now)
+    asked = round_of(raw, provider, due, budget, sharing, now=now)
     if asked.together is None:
         claims = claim_singles(raw, provider, budget, now=now, lease=lease, limit=limit, among=asked.keys)
     else:
@@ -85,7 +85,7 @@ def count_questions(raw: sqlite3.Connection, asked: Sequence[Asked], pages: Sequ
         given_back = 0 if each.has_left else -1
         add_questions(raw, each.provider, each.shape, requests=given_back, tasks=each.tasks, now=each.at)
     for page in pages:
-        known = _listings(raw, page.provider).get(page.endpoint, Listing())
+        known = listings_of(raw, page.provider).get(page.endpoint, Listing())
         if page.listed is None:
             listing = without_page(page.endpoint, known, now=page.now)
         else:
@@ -95,9 +95,10 @@ def count_questions(raw: sqlite3.Connection, asked: Sequence[Asked], pages: Sequ
         _write_listing(raw, page.provider, page.endpoint, listing)
 
 
-def _round(
+def round_of(
     raw: sqlite3.Connection, provider: str, due: Sequence[sqlite3.Row], budget: Budget, sharing: Sharing, *, now: Moment
 ) -> Round:
+    """What would be asked of what is due."""
     soon = _due_soon(raw, provider, now=now, within=sharing.patience)
     may_share = sharing.has_list and len(due) + soon > 1
     ranks = _ranks(raw, provider, [row["key"] for row in due]) if may_share else {}
@@ -112,10 +113,10 @@ def _round(
         for row in due
         if budget.left_for_doubt or not row["is_doubt"]
     ]
-    return choose(candidates, sharing, _listings(raw, provider), soon=soon, now=now)
+    return choose(candidates, sharing, listings_of(raw, provider), soon=soon, now=now)
 
 
-def _due(raw: sqlite3.Connection, provider: str, *, now: Moment) -> list[sqlite3.Row]:
+def due_of(raw: sqlite3.Connection, provider: str, *, now: Moment) -> list[sqlite3.Row]:
     """What is due and not leased, the longest due first; of a crowd those of each purpose, lest one hide the others."""
     longest = _longest_due(raw, provider, "true", now=now)
     if len(longest) < LOOKED_AT:
@@ -175,7 +176,8 @@ def _rows(raw: sqlite3.Connection, keys: Sequence[int]) -> list[TaskRow]:
     return [row_of(each) for each in found.fetchall()]
 
 
-def _listings(raw: sqlite3.Connection, provider: str) -> dict[str, Listing]:
+def listings_of(raw: sqlite3.Connection, provider: str) -> dict[str, Listing]:
+    """The records of an account's lists, by endpoint."""
     found = raw.execute("select * from listings where provider = ?", (provider,))
     return {
         row["endpoint"]: Listing(
@@ -190,7 +192,7 @@ def _listings(raw: sqlite3.Connection, provider: str) -> dict[str, Listing]:
 
 def _note_asking(raw: sqlite3.Connection, provider: str, together: Together, *, now: Moment) -> None:
     """So that nobody else asks the same shortly after."""
-    known = _listings(raw, provider).get(together.endpoint, Listing())
+    known = listings_of(raw, provider).get(together.endpoint, Listing())
     _write_listing(raw, provider, together.endpoint, before_page(known, page=together.page, now=now))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from receiver.eventtype import EventType
@@ -318,3 +319,23 @@ async def test_what_finishes_after_the_start_darkens_as_before(engine: Engine) -
     ledger = await engine.ledger()
     await ledger.note_start([PROVIDER], now=NOW)
     await go_dark(ledger)
+
+
+async def test_of_many_that_run_none_is_left_as_it_was_where_the_path_turns_even_by_a_restart(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    names = [f"t_{number}" for number in range(400)]
+    await asyncio.gather(
+        *(ledger.open_task(opening(name, now=ASKED, first_query_at=ASKED + 90 * SECOND)) for name in names)
+    )
+    await hear(ledger, *(answer(SUBMITTED, task=name) for name in names))
+    await go_dark(ledger)
+
+    ledger = await engine.reopened()
+    while await ledger.is_left_to_plan():
+        assert await ledger.plan_anew(JUDGE, now=ASKED)
+
+    assert [[ASKED + 25 * SECOND, 400]] == [
+        list(row)
+        for row in await engine.run("select query_at, count(*) from tasks where settled_at is null group by 1")
+    ]
+    assert 0 == await ledger.plan_anew(JUDGE, now=ASKED)

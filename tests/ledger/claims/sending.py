@@ -9,10 +9,11 @@ import pytest
 
 from receiver.ledger.base import Pause
 from receiver.ledger.errors import NotPossible, UnknownTask
-from receiver.ledger.openings import Lane
+from receiver.ledger.openings import Client, Lane
 from receiver.schedule import LOOK_UPS, SENDS
 from receiver.straggler import AnswerKind, Purpose
 from receiver.task import EventType, SettledBy, TaskState
+from submitter.moments import Moment
 from tests.ledger.builders import (
     HOUR,
     JUDGE,
@@ -483,3 +484,44 @@ async def test_a_submission_anew_has_its_pictures(engine: Engine) -> None:
     [unsent] = await send(ledger)
 
     assert "aGVsbG8=" == unsent.request["image"]
+
+
+def patient(give_up_at: Moment) -> dict[str, Lane]:
+    return {PROVIDER: Lane(slot_limit=None, first_query_at=None, give_up_at=give_up_at)}
+
+
+async def test_what_left_after_a_long_wait_is_believed_in_as_if_it_had_not_waited(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await ledger.open_task(opening(send_later=True, deadline_at=NOW + HOUR))
+    left_at = NOW + HOUR - SECOND
+
+    await ledger.claim_unsent(now=left_at, limit=8, lanes=patient(left_at + HOUR))
+
+    assert left_at + HOUR == (await task_of(ledger)).deadline_at
+    assert [] == await ledger.settle_overdue(JUDGE, now=NOW + HOUR, limit=8)
+    assert 1 == len(await ledger.settle_overdue(JUDGE, now=left_at + HOUR, limit=8))
+
+
+async def test_a_create_that_came_to_nothing_moves_no_deadline(engine: Engine) -> None:
+    """Or one that is put off again and again would never end."""
+    ledger = await engine.ledger()
+    await ledger.open_task(opening(send_later=True, deadline_at=NOW + HOUR))
+    left_at = NOW + HOUR - SECOND
+    [sent] = await ledger.claim_unsent(now=left_at, limit=8, lanes=patient(left_at + HOUR))
+
+    await ledger.defer(OURS, "1303: full", fence=sent.fence, send_at=left_at)
+
+    assert NOW + HOUR == (await task_of(ledger)).deadline_at
+    assert 1 == len(await ledger.settle_overdue(JUDGE, now=NOW + HOUR, limit=8))
+
+
+async def test_what_is_past_its_deadline_is_not_sent_though_nobody_has_expired_it_yet(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await ledger.open_task(opening(send_later=True, deadline_at=NOW + HOUR))
+    await ledger.open_task(opening("t_later", send_later=True, now=NOW + 1, client=Client(tenant="ada")))
+
+    sent = await ledger.claim_unsent(now=NOW + HOUR, limit=8, lanes=patient(NOW + 2 * HOUR))
+
+    assert ["t_later"] == ids(sent)
+    [expired] = await ledger.settle_overdue(JUDGE, now=NOW + HOUR, limit=8)
+    assert "the deadline came before it could be sent" == expired.task.message

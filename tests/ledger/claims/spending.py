@@ -57,7 +57,7 @@ async def test_creates_that_would_go_over_the_day_wait_and_say_why(engine: Engin
 async def test_they_leave_in_their_order_when_the_day_turns_even_after_a_restart(engine: Engine) -> None:
     ledger = await engine.ledger()
     for number in range(6):
-        await open_one(ledger, f"t_{number}")
+        await open_one(ledger, f"t_{number}", deadline_at=TOMORROW + 48 * HOUR)
 
     ledger = await engine.reopened()
 

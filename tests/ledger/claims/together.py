@@ -39,6 +39,7 @@ from tests.ledger.conformance import Engine
 DUE = NOW + 90 * SECOND
 LIST = Sharing(has_list=True, has_batch=False, patience=timedelta(seconds=10))
 BATCH = Sharing(has_list=False, has_batch=True, patience=timedelta(seconds=10))
+ALONE = Sharing(has_list=False, has_batch=False, patience=timedelta(seconds=10))
 PAGE = Together(shape=Shape.PAGE, endpoint="omni-image", page=1)
 
 
@@ -310,3 +311,86 @@ async def test_a_thousand_doubts_hide_neither_silence_nor_look_ups(engine: Engin
 
     assert {OURS, "t_unanswered"} <= set(ids(claims))
     assert 8 == len(claims)
+
+
+async def look(
+    ledger: Ledger, *, now: Moment, sharing: Sharing = LIST, budget: int = 60, provider: str = PROVIDER
+) -> Moment | None:
+    """When a claim like `ask` is said to pay next."""
+    return await ledger.next_look_at(provider, now=now, budget=budget, sharing=sharing)
+
+
+async def test_a_look_pays_when_the_first_is_due_and_at_once_where_something_is(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    nothing = await look(ledger, now=NOW)
+    await run(ledger, OURS, THEIRS)
+
+    assert nothing is None
+    assert [DUE, DUE, DUE] == [await look(ledger, now=DUE + after) for after in (-MINUTE, 0, MINUTE)]
+    await ask(ledger, now=DUE)
+    assert DUE + millis(LEASE) == await look(ledger, now=DUE + SECOND)
+
+
+async def test_what_waits_for_company_is_looked_at_when_the_patience_ends_or_more_falls_due(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await run(ledger, *named(5))
+    await ask(ledger)
+    for second in range(1, 9):
+        await run_from(ledger, f"t_late_{second}", due=DUE + second * SECOND)
+
+    looks = [await look(ledger, now=DUE + second * SECOND) for second in range(1, 9)]
+    claimed = [await ask(ledger, now=DUE + second * SECOND) for second in range(1, 9)]
+
+    assert [DUE + second * SECOND for second in range(2, 9)] == looks[:7]
+    assert DUE + 10 * SECOND == looks[7]
+    assert [[]] * 8 == claimed
+    assert 8 == len(await ask(ledger, now=DUE + 10 * SECOND))
+
+
+async def test_nobody_looks_at_each_of_many_that_fall_due_one_after_the_other(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await run(ledger, *named(5))
+    await ask(ledger)
+    for number in range(20):
+        await run_from(ledger, f"t_late_{number}", due=DUE + SECOND + number * 10)
+
+    assert DUE + SECOND + 500 == await look(ledger, now=DUE + SECOND)
+
+
+async def test_a_budget_that_is_spent_is_looked_at_when_it_is_new(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await run(ledger, *named(9))
+    await claim(ledger, now=DUE, limit=4, budget=4)
+
+    spent = await look(ledger, now=DUE + SECOND, sharing=ALONE, budget=4)
+
+    assert DUE + MINUTE == spent
+    assert [] == await claim(ledger, now=DUE + MINUTE - 1, budget=4)
+    assert DUE == await look(ledger, now=DUE + MINUTE, sharing=ALONE, budget=4)
+
+
+async def test_an_account_that_is_left_in_peace_is_looked_at_when_that_is_over(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await run(ledger, *named(3))
+    await ledger.settle([], JUDGE, [Pause(provider=PROVIDER, until=DUE + HOUR, reason="1302")])
+
+    assert DUE + HOUR == await look(ledger, now=DUE)
+
+
+async def test_doubts_that_have_spent_their_quarter_are_looked_at_in_the_next_minute(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    for name in named(3):
+        await ledger.open_task(opening(name, images_asked=2))
+        await hear(ledger, answer(SUBMITTED, task=name), callback(SUCCEED, image(), task=name))
+    first = await claim(ledger, now=NOW, budget=4)
+
+    waiting = await look(ledger, now=NOW + SECOND, sharing=ALONE, budget=4)
+
+    assert 1 == len(first)
+    assert NOW + MINUTE == waiting
+    assert [] == await claim(ledger, now=NOW + SECOND, budget=4)
+
+
+async def run_from(ledger: Ledger, name: str, *, due: Moment) -> None:
+    await ledger.open_task(opening(name, first_query_at=due))
+    await hear(ledger, answer(SUBMITTED, task=name))
