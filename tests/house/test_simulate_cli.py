@@ -10,7 +10,7 @@ import pytest
 
 from receiver.cli.output import CommandError
 from receiver.cli.simulating import require_whole
-from receiver.simulation import Broken, Delays, SimulationReport
+from receiver.simulation import Broken, Delays, PathStory, SimulationReport
 from tests.house.commands import run
 
 NONE = Delays(count=0, p50=None, p95=None, p99=None)
@@ -24,7 +24,7 @@ WHOLE = SimulationReport(
     delay_by_callback=NONE,
     delay_by_query=NONE,
     rivals=(),
-    dark_noticed_after=None,
+    path=PathStory(state="alive", loss=0.01, times_dark=0, spell=None),
     times_killed=0,
     virtual_seconds=40.0,
     broken=(),
