@@ -31,7 +31,8 @@ def simulated(
     knobs: Knobs, *, account: dict[str, Any] | None = None, receiver: OpenReceiver = open_real
 ) -> SimulationReport:
     """What the world comes to."""
-    polling = {"give_up_after": "2h"}  # what a wrong receiver never settles is soon over
+    # What a wrong receiver never settles is soon over; forty creates that hold three slots for ten minutes each last.
+    polling = {"give_up_after": "4h"}
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         return asyncio.run(
             simulate_world(knobs, Path(folder), polling=polling, account=account, open_receiver=receiver)
