@@ -201,8 +201,8 @@ def _of_path(path: PathStory) -> Iterator[str]:
     spell = path.spell
     if spell is not None:
         yield f"From {spell.begins:.0f} s until {spell.ends:.0f} s no callback arrived. {_of_spell(spell)}"
-    times = {0: "never", 1: "once"}.get(path.times_dark, f"{path.times_dark} times")
-    yield f"The path was {times} called dark; at the end it is {path.state}{_loss(path)}."
+    times = {0: "never called dark", 1: "called dark once"}.get(path.times_dark, f"called dark {path.times_dark} times")
+    yield f"In all the path was {times}; at the end it is {path.state}{_loss(path)}."
 
 
 def _of_spell(spell: DarkSpell) -> str:
@@ -212,8 +212,8 @@ def _of_spell(spell: DarkSpell) -> str:
         f"The path was called dark after {spell.noticed_after:.0f} s, when {spell.finished_by_then} tasks had ended"
     )
     if spell.alive_after is None:
-        return f"{noticed}, and not alive again."
-    return f"{noticed}, and alive {spell.alive_after:.0f} s after callbacks could come again."
+        return f"{noticed}."
+    return f"{noticed}, and alive {spell.alive_after:.0f} s after callbacks came again."
 
 
 def _loss(path: PathStory) -> str:

@@ -20,7 +20,8 @@ class DarkSpell:
 
     `begins` and `ends` are counted from the world's beginning. `noticed_after` is counted from `begins`, and None where
     the path was called dark before it, or not since then; `finished_by_then` are the tasks that had ended in it.
-    `alive_after` is counted from `ends`.
+    `alive_after` is counted from `ends`, and None where the path stayed dark, or was called alive in the spell: under a
+    leaked URL callbacks come all the same.
     """
 
     begins: float
@@ -54,8 +55,8 @@ def story_of(
 
 def _of_spell(turns: Sequence[StoredEvent], spell: Spell, lives: Iterable[Life], clock: VirtualClock) -> DarkSpell:
     began, ended = BEGINNING + spell.begins, BEGINNING + spell.ends
-    noticed = _first(turns, EventType.PATH_DARK, clock, not_before=began)
-    alive = None if noticed is None else _first(turns, EventType.PATH_ALIVE, clock, not_before=noticed)
+    noticed = _first(turns, EventType.PATH_DARK, clock, after=began)
+    alive = None if noticed is None else _revived(turns, clock, after=max(noticed, ended))
     return DarkSpell(
         begins=spell.begins / 1000,
         ends=spell.ends / 1000,
@@ -65,10 +66,16 @@ def _of_spell(turns: Sequence[StoredEvent], spell: Spell, lives: Iterable[Life],
     )
 
 
-def _first(turns: Sequence[StoredEvent], kind: EventType, clock: VirtualClock, *, not_before: Moment) -> Moment | None:
+def _revived(turns: Sequence[StoredEvent], clock: VirtualClock, *, after: Moment) -> Moment | None:
+    """When a path that was dark at this moment came alive; None where it was not dark, or never came."""
+    alive, dark = (_first(turns, kind, clock, after=after) for kind in (EventType.PATH_ALIVE, EventType.PATH_DARK))
+    return None if alive is None or (dark is not None and dark < alive) else alive
+
+
+def _first(turns: Sequence[StoredEvent], kind: EventType, clock: VirtualClock, *, after: Moment) -> Moment | None:
     for turn in turns:
         if turn.type == kind:
-            moment = clock.true_moment_of(turn.time, not_before=not_before)
-            if moment > not_before:  # else it was before: the search for the moment stops there
+            moment = clock.true_moment_of(turn.time, not_before=after)
+            if moment > after:  # else it was before: the search for the moment stops there
                 return moment
     return None

@@ -201,6 +201,17 @@ def test_a_spell_was_noticed_after_what_had_finished_in_it_and_over_when_callbac
     assert (9, 2, 5) == (story.spell.noticed_after, story.spell.finished_by_then, story.spell.alive_after)
 
 
+def test_a_spell_in_which_the_path_was_called_alive_has_no_moment_of_coming_back() -> None:
+    """Under a leaked URL somebody calls in the dark, too."""
+    turns = [turn(EventType.PATH_DARK, 109), turn(EventType.PATH_ALIVE, 120), turn(EventType.PATH_DARK, 500)]
+
+    story = story_of([*turns, turn(EventType.PATH_ALIVE, 520)], PathHealth(), SPELL, [], VirtualClock())
+
+    assert 2 == story.times_dark
+    assert story.spell is not None
+    assert (9, None) == (story.spell.noticed_after, story.spell.alive_after)
+
+
 @pytest.mark.parametrize("turns", [[], [turn(EventType.PATH_DARK, 50)]], ids=["not at all", "before"])
 def test_a_spell_that_was_not_noticed_since_it_began_has_no_such_moment(turns: list[StoredEvent]) -> None:
     story = story_of(turns, PathHealth(state=PathState.DARK), SPELL, finished(101), VirtualClock())
