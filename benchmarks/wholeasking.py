@@ -65,7 +65,7 @@ def main() -> None:
     )
     shares = LOSSES if arguments.plot is None else sorted({*LOSSES, *PLOTTED})
     found = measure(plan, [each for each in cases() if each.lost in shares])
-    made = list(tables(found))
+    made = [_extent(plan), *tables(found)]
     print("\n\n".join(made))
     if arguments.plot is not None:
         page = arguments.plot / "polling.md"
@@ -133,6 +133,13 @@ def knobs_of(case: Case, seed: int, tasks: int, warm_up: int) -> Knobs:
         lost=case.lost,
         failed=0.0,
         final_only=1.0,
+    )
+
+
+def _extent(plan: Plan) -> str:
+    return (
+        f"Counted are {plan.tasks} tasks for each of {len(plan.seeds)} seeds, after {plan.warm_up} that teach where "
+        f"{IN_FLIGHT} are in flight, and {plan.warm_up * LONGER} where it is {MANY}."
     )
 
 

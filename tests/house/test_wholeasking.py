@@ -37,6 +37,7 @@ def test_one_command_writes_page_and_pictures_and_goes_on_where_it_was_stopped(t
     assert written.startswith(f"above\n{BEGIN}\n")
     assert written.endswith("<!-- end of results -->\nbelow\n")
     assert "\nold\n" not in written
+    assert "Counted are 12 tasks for each of 1 seeds, after 4 that teach" in written
     assert {"polling-delay.svg", "polling-queries.svg"} == {path.name for path in tmp_path.glob("*.svg")}
 
 
