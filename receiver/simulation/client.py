@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Literal, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
 from receiver.simulation.clock import VirtualClock
 from receiver.simulation.faults import NOT_ANSWERED, NOTHING_CREATED, CreateFate
+from receiver.simulation.knobs import MOST_MEANS
 from receiver.simulation.moods import Said
 from receiver.simulation.world import INTERNAL, Life, World
 from submitter.client import Answer, ProviderClient
 from submitter.errors import Unanswered
 from submitter.moments import Moment, millis
 from submitter.providers import Call
+from submitter.request import OmniImageRequest
 from submitter.settings import ProviderSettings
+
+_KINDS: tuple[tuple[str, Literal["1k", "2k", "4k"]], ...] = (
+    ("kling-image-o1", "1k"),
+    ("kling-v3-omni", "1k"),
+    ("kling-image-o1", "2k"),
+    ("kling-v3-omni", "2k"),
+    ("kling-v3-omni", "4k"),
+)
+REQUESTS = [
+    OmniImageRequest(prompt="a simulated picture", model_name=model, resolution=resolution)
+    for model, resolution in _KINDS[:MOST_MEANS]
+]
+"""What apps ask for, by the mean that their task is drawn by: a timing class each."""
 
 
 class Created(Protocol):

@@ -9,13 +9,13 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from receiver.ledger.errors import LedgerError
-from receiver.simulation.client import SimulatedClient
+from receiver.simulation.client import REQUESTS, SimulatedClient
 from receiver.simulation.clock import VirtualClock
 from receiver.simulation.faults import Crash, Step, clock_steps, crashes, dark_spell
-from receiver.simulation.knobs import MOST_MEANS, Knobs
+from receiver.simulation.knobs import Knobs
 from receiver.simulation.receiving import OpenReceiver, Receiver, configuration, open_real
 from receiver.simulation.world import BEGINNING, PROVIDER, Life, World, forged_object, task_object
 from receiver.worker import AFTER_TROUBLE, LONGEST_SLEEP, Duty
@@ -24,7 +24,6 @@ from submitter.errors import Refused
 from submitter.journal import Submission
 from submitter.moments import Moment, millis
 from submitter.report import ReportedStatus
-from submitter.request import OmniImageRequest
 from submitter.settings import ProviderSettings
 
 Act: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
@@ -34,17 +33,6 @@ WINDOW = 2_000  # ms: what happens within it, up to the next turn, runs side by 
 EXPECTED = 256  # submissions that are drawn ahead
 MOST_AT_ONCE = 1_024  # a quarter of what may wait for the ledger's writer
 RESUBMITTED_AFTER = 60_000  # ms: who was refused tries again
-_KINDS: tuple[tuple[str, Literal["1k", "2k", "4k"]], ...] = (
-    ("kling-image-o1", "1k"),
-    ("kling-v3-omni", "1k"),
-    ("kling-image-o1", "2k"),
-    ("kling-v3-omni", "2k"),
-    ("kling-v3-omni", "4k"),
-)
-REQUESTS = [
-    OmniImageRequest(prompt="a simulated picture", model_name=model, resolution=resolution)
-    for model, resolution in _KINDS[:MOST_MEANS]
-]
 FORGED_TOKEN = "A" * 24  # that it is none is the point
 
 
