@@ -1,10 +1,10 @@
 """What asking costs by the learned timing, beside fixed loops, an oracle and the best plan that knows it all.
 
-    python -m benchmarks.asking --tasks 5000 --plot docs
+    python -m benchmarks.asking --tasks 5000
 
 A simulation of the pure functions alone: tasks are sent a second apart, finish after a random time, and a share of
 their callbacks is lost. 200 tasks teach before any is counted. Where all are lost, the path is known to be dark.
-Prints the second table of measured values in `docs/polling.md` as Markdown.
+Prints the last table of measured values in `docs/polling.md` as Markdown.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean, quantiles
 
-from benchmarks.askingplot import Line, plot
 from receiver.questions import Worth
 from receiver.timing import Finish, Timing
 
@@ -28,7 +26,6 @@ LOOP = 20.0
 WORTH = Worth()
 FIRST_AFTER, INTERVAL = 90.0, 25.0
 LOSSES = (0.0, 0.01, 1.0)
-PLOTTED = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 STEP, HORIZON = 1.0, 400.0  # of the grid on which the best plan is sought, in seconds
 
 
@@ -218,40 +215,13 @@ def report(tasks: int) -> Iterator[str]:
             yield (f"| {shape.name} | {lost:.0%} | {queries} | {delays} | {ratio} | {fixed} |")
 
 
-def plots(folder: Path, tasks: int) -> None:
-    """Queries and delay over loss, for the shapes of one class."""
-    of: dict[str, list[list[Asked]]] = {
-        shape.name: [[learned(shape, lost, seed=seed, tasks=tasks) for seed in SEEDS] for lost in PLOTTED]
-        for shape in SHAPES[:3]
-    }
-    plain = loop(SHAPES[0], LOOP)
-    points = [f"{lost:.1%}" for lost in PLOTTED]
-    queries = [Line(label=name, values=[fmean(run.queries for run in runs) for runs in of[name]]) for name in of]
-    delays = [
-        Line(label=name, values=[_p95([each for run in runs for each in run.delays]) for runs in of[name]])
-        for name in of
-    ]
-    queries.append(Line(label="20 s loop", values=[plain.queries] * len(PLOTTED)))
-    queries.append(Line(label="oracle", values=PLOTTED))
-    delays.append(Line(label="20 s loop", values=[plain.p95] * len(PLOTTED)))
-    _write(folder / "polling-queries.svg", plot("queries per task", points, queries))
-    _write(folder / "polling-delay.svg", plot("delay of the lost, p95, in seconds", points, delays))
-
-
-def _write(path: Path, picture: str) -> None:
-    path.write_text(picture, encoding="utf-8")
-
-
 def main() -> None:
     """As the module says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=5_000, help="tasks for each seed, after the warm-up")
-    parser.add_argument("--plot", type=Path, help="a folder to write the plots to")
     arguments = parser.parse_args()
     for line in report(arguments.tasks):
         print(line, flush=True)
-    if arguments.plot is not None:
-        plots(arguments.plot, arguments.tasks)
 
 
 if __name__ == "__main__":

@@ -77,11 +77,14 @@ def page_with_results(page: str, results: Mapping[str, Any]) -> str:
     for place, sections in PLACES.items():
         if all(section in results for section in sections):
             own = {section: results[section] for section in sections}
-            page = _with(page, begin(place), [_machine(results["machine"]), *_markdown({"aims": judged(own)} | own)])
+            page = page_with(
+                page, begin(place), [_machine(results["machine"]), *_markdown({"aims": judged(own)} | own)]
+            )
     return page
 
 
-def _with(page: str, start: str, made: Sequence[str]) -> str:
+def page_with(page: str, start: str, made: Sequence[str]) -> str:
+    """The page with this made between its start and the end that follows. Raises ValueError where it has neither."""
     before, has_start, rest = page.partition(start)
     _, has_end, after = rest.partition(END)
     if not (has_start and has_end):

@@ -99,6 +99,11 @@ class PathHealth:
         return self.evidence == 0 and self.state is not PathState.DARK
 
     @property
+    def times_dark(self) -> int:
+        """How often it was called dark: every other event, beginning with the first."""
+        return (self.told + 1) // 2
+
+    @property
     def loss(self) -> float:
         """The share of callbacks that is being lost, as far as it is known."""
         if self.state is PathState.DARK:

@@ -84,6 +84,7 @@ def after_query(
     """The next step, and the moment of the next question if there is one. `known` as for `next_query_at`."""
     soonest = outcome.now + (0 if outcome.after is None else millis(outcome.after))
     usual = next_query_at(task, plan, path=path, now=soonest, known=known)
+    is_looked_up = task.is_unanswered and task.task_id is None
     if outcome.kind is AnswerKind.NOT_ASKED:
         # There was nothing to ask by; meanwhile a callback may have brought an id.
         later = None if task.task_id is None else usual
@@ -92,13 +93,16 @@ def after_query(
         return Next.ASK, soonest if task.doubt is not None or not task.is_at_rest else None
     if outcome.kind is AnswerKind.NOT_OURS:
         return (Next.END, None) if task.state is TaskState.PENDING else (Next.ASK, usual)
+    if outcome.kind is AnswerKind.TROUBLE and is_looked_up and misses < LOOK_UPS:
+        # It says nothing: whoever waits for the task is not to wait for as long as one that runs is left alone.
+        return Next.ASK, LOOK_UP.next_at(task.external_task_id, attempt=task.queries - 1, now=soonest)
     if outcome.kind is not AnswerKind.NOT_FOUND:
         return Next.ASK, usual
     if task.is_settled:
         return Next.ASK, usual if task.doubt_queries < len(DOUBT_SPACING) else None
     if task.adopted and task.endpoint is None:
         return Next.ASK, outcome.now if misses < NEVER_KNOWN else None
-    if task.is_unanswered and task.task_id is None:
+    if is_looked_up:
         return _after_look_up_in_vain(task, usual, misses=misses, sends=sends, now=outcome.now)
     return _after_not_exist(usual, misses=misses, missed_since=missed_since, now=outcome.now)
 

@@ -18,6 +18,7 @@ from receiver.cli.output import MISUSED, CommandError, note, out, print_json
 from receiver.cli.reading import read
 from receiver.ledger.reading import AccountState
 from receiver.ledger.sqlite import SqliteReader
+from receiver.pathhealth import PathHealth, PathState
 from receiver.savings import AccountTally, Delays, Requests, Savings, made_by_shape
 from submitter.moments import EARLIEST, LATEST, Moment, iso, iso_or_none, millis
 from submitter.settings import parse_duration, show_duration
@@ -35,6 +36,7 @@ class _Findings:
     savings: Savings
     requests: list[Requests]
     accounts: list[AccountState]
+    paths: Mapping[str, PathHealth]
 
 
 def report(
@@ -77,7 +79,12 @@ async def _findings(reader: SqliteReader, since: Moment) -> _Findings:
         lives, position = await reader.settled_lives(position, created_since=since, limit=AT_ONCE)
         for life in lives:
             savings.add(life)
-    return _Findings(savings=savings, requests=await reader.requests_since(since), accounts=await reader.accounts())
+    return _Findings(
+        savings=savings,
+        requests=await reader.requests_since(since),
+        accounts=await reader.accounts(),
+        paths=await reader.paths(),
+    )
 
 
 def _shown(found: _Findings, *, since: Moment | None, now: Moment) -> dict[str, Any]:
@@ -113,13 +120,16 @@ def _providers(found: _Findings, *, now: Moment) -> dict[str, Any]:
             tallies.get(name, AccountTally()),
             sum(each.requests for each in found.requests if each.provider == name),
             states.get(name),
+            found.paths.get(name, PathHealth()),
             now=now,
         )
         for name in names
     }
 
 
-def _provider(tally: AccountTally, requests: int, state: AccountState | None, *, now: Moment) -> dict[str, Any]:
+def _provider(
+    tally: AccountTally, requests: int, state: AccountState | None, path: PathHealth, *, now: Moment
+) -> dict[str, Any]:
     pauses: dict[str, Any] = {"paused_until": None, "paused_because": None}
     if state is not None and state.paused_until > now:
         pauses = {"paused_until": iso(state.paused_until), "paused_because": state.pause_reason}
@@ -131,6 +141,12 @@ def _provider(tally: AccountTally, requests: int, state: AccountState | None, *,
         "units": round(tally.units, 3),
         "settled_without_units": tally.without_units,
         **pauses,
+        "path": {
+            "state": str(path.state),
+            "since": iso(path.since) if path.since else None,
+            "loss": None if path.state is PathState.DARK else round(path.loss, 4),
+            "times_dark": path.times_dark,
+        },
     }
 
 
@@ -189,10 +205,19 @@ def _delays_table(shown: Mapping[str, Any]) -> Table:
 
 
 def _providers_table(shown: Mapping[str, Any]) -> Table:
-    table = _table("provider", "settled", "requests", "units", "left in peace until")
+    table = _table("provider", "settled", "requests", "units", "its callbacks", "left in peace until")
     for name, each in shown["providers"].items():
-        table.add_row(name, str(each["settled"]), str(each["requests"]), f"{each['units']:.15g}", _pause(each))
+        counted = str(each["settled"]), str(each["requests"]), f"{each['units']:.15g}"
+        table.add_row(name, *counted, _callbacks(each["path"]), _pause(each))
     return table
+
+
+def _callbacks(path: Mapping[str, Any]) -> str:
+    """How they fare, and how often none came at all."""
+    since = f" since {path['since'][:19]}Z" if path["since"] else ""
+    lost = "" if path["loss"] is None else f", {path['loss']:.1%} lost"
+    times = {0: "", 1: "; once dark"}.get(path["times_dark"], f"; {path['times_dark']} times dark")
+    return f"{path['state']}{since}{lost}{times}"
 
 
 def _pause(provider: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,13 +17,15 @@ from rich.table import Table
 from receiver.cli.options import JsonOption
 from receiver.cli.output import MISUSED, CommandError, out, print_json
 from receiver.logs import configure_logs
-from receiver.simulation import Knobs, SimulationReport, simulate_world
+from receiver.pathhealth import PathState
+from receiver.simulation import DarkSpell, Knobs, PathStory, SimulationReport, simulate_world
 from submitter.settings import parse_duration
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a disk that nobody waits for, where there is one
 GARBAGE_AT = 50_000  # objects: what a simulation allocates is needed to its end, and looked through in vain
 SHOWN = 20  # broken invariants
 LOOPS = ("20s", "25s", "30s")
+MEANS = ("32s",)
 
 
 def _share(meaning: str) -> Any:
@@ -38,7 +40,10 @@ def simulate(
     tasks: Annotated[int, typer.Option(help="How many tasks.", min=1)] = 1_000,
     seed: Annotated[int, typer.Option(help="The same seed and options give the same world.")] = 1,
     in_flight: Annotated[int, typer.Option(help="About how many are in work at a time.", min=1)] = 500,
-    mean: Annotated[str, _length("How long a task takes in the mean.")] = "32s",
+    mean: Annotated[
+        list[str] | None, _length("How long a task takes in the mean (32s); repeated, each as often as the others.")
+    ] = None,
+    told_apart: Annotated[bool, typer.Option(help="Each mean is a model's of its own, and not a secret.")] = False,
     sigma: Annotated[float, typer.Option(help="How far the logarithms of the durations spread.", min=0, max=3)] = 0.3,
     failed: Annotated[float, _share("tasks that fail")] = 0.02,
     lost: Annotated[float, _share("callbacks that are lost")] = 0.0,
@@ -49,10 +54,16 @@ def simulate(
         float, _share("tasks whose final callback is the only one; with 0 every status change brings one")
     ] = 1.0,
     unanswered: Annotated[float, _share("creates without an answer; half of them are lost")] = 0.0,
-    query_errors: Annotated[float, _share("questions that are answered by an error")] = 0.0,
+    create_errors: Annotated[float, _share("creates that are answered 500; half of them were taken")] = 0.0,
+    query_errors: Annotated[float, _share("questions that are answered 504")] = 0.0,
+    throttle: Annotated[float, _share("requests that are answered 429, with 5 to 60 s to wait")] = 0.0,
+    unordered: Annotated[float, _share("list answers that are in no order")] = 0.0,
     forged: Annotated[float, _share("tasks about which somebody lies without their token")] = 0.0,
     leaked: Annotated[float, _share("tasks about which somebody lies with it")] = 0.0,
     dark: Annotated[str, _length("For how long, once in the middle, no callback arrives.")] = "0s",
+    maintenance: Annotated[str, _length("For how long, once in the middle, everything is answered 503.")] = "0s",
+    arrears: Annotated[str, _length("For how long, once in the middle, the account is refused with 1102.")] = "0s",
+    lag: Annotated[str, _length("For up to how long a new task is not found (2m at most).")] = "0s",
     crash: Annotated[int, typer.Option(help="How often the receiver is killed.", min=0)] = 0,
     clock_step: Annotated[int, typer.Option(help="How often its clock is set, by minutes.", min=0)] = 0,
     warm_up: Annotated[int, typer.Option(help="The first so many tasks teach, and are not measured.", min=0)] = 0,
@@ -74,7 +85,8 @@ def simulate(
             tasks=tasks,
             seed=seed,
             in_flight=in_flight,
-            mean=_duration("--mean", mean),
+            means=tuple(_duration("--mean", each) for each in mean or MEANS),
+            told_apart=told_apart,
             sigma=sigma,
             failed=failed,
             lost=lost,
@@ -83,10 +95,16 @@ def simulate(
             early=early,
             final_only=final_only,
             unanswered=unanswered,
+            create_errors=create_errors,
             query_errors=query_errors,
+            throttle=throttle,
+            unordered=unordered,
             forged=forged,
             leaked=leaked,
             dark=_duration("--dark", dark),
+            maintenance=_duration("--maintenance", maintenance),
+            arrears=_duration("--arrears", arrears),
+            lag=_duration("--lag", lag),
             crashes=crash,
             clock_steps=clock_step,
             warm_up=warm_up,
@@ -171,12 +189,35 @@ def _print(report: SimulationReport, *, seconds: float) -> None:
     for rival in report.rivals:
         table.add_row(rival.name, f"{rival.queries_per_task:.4f}", _shown(rival.delay_p50), _shown(rival.delay_p95), "")
     out.print(table)
-    if report.dark_noticed_after is not None:
-        out.print(f"\nThe path was called dark {report.dark_noticed_after:.0f} s after it went dark.")
+    out.print("\n" + " ".join(_of_path(report.path)))
     for each in report.broken[:SHOWN]:
         out.print(f"broken: {each.invariant} {each.task} {each.detail}", style="red", markup=False)
     if not report.broken:
         out.print("\nEvery task is settled once, as it was in truth, and nothing was sent twice.")
+
+
+def _of_path(path: PathStory) -> Iterator[str]:
+    """What was believed of the path, as sentences."""
+    spell = path.spell
+    if spell is not None:
+        yield f"From {spell.begins:.0f} s until {spell.ends:.0f} s no callback arrived. {_of_spell(spell)}"
+    times = {0: "never called dark", 1: "called dark once"}.get(path.times_dark, f"called dark {path.times_dark} times")
+    yield f"In all the path was {times}; at the end it is {path.state}{_loss(path)}."
+
+
+def _of_spell(spell: DarkSpell) -> str:
+    if spell.noticed_after is None:
+        return "The path was not called dark for it."
+    noticed = (
+        f"The path was called dark after {spell.noticed_after:.0f} s, when {spell.finished_by_then} tasks had ended"
+    )
+    if spell.alive_after is None:
+        return f"{noticed}."
+    return f"{noticed}, and alive {spell.alive_after:.0f} s after callbacks came again."
+
+
+def _loss(path: PathStory) -> str:
+    return "" if path.state == PathState.DARK else f", and {path.loss:.1%} of the callbacks are taken to be lost"
 
 
 def _shown(seconds: float | None) -> str:

@@ -5,26 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from statistics import NormalDist
 from struct import unpack
 
+from receiver.simulation.knobs import Knobs
 from submitter.moments import millis
 
-_RATES = (
-    "failed",
-    "lost",
-    "duplicate",
-    "reorder",
-    "early",
-    "unanswered",
-    "query_errors",
-    "final_only",
-    "forged",
-    "leaked",
-)
 _NORMAL = NormalDist()
 _DOUBLED_WITHIN = 30_000  # ms: how much later the second copy of a callback may come
 _LATE_WITHIN = 60_000  # ms: how late a callback may be that others overtake
@@ -34,62 +23,8 @@ _STARTED_WITHIN = (300, 3_000)  # ms: from `submitted` to `processing`
 # A look-up refuses what the provider dates more than five minutes before our sending: a clock that is wrong by
 # more than that is beyond what is promised.
 _STEP_WITHIN = 4 * 60_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Knobs:
-    """A world to simulate. Rates are shares from 0 to 1: of callbacks, of creates, of queries or of tasks.
-
-    `sigma` is the spread of the logarithm of the durations, whose mean is `mean`. About `in_flight` tasks are in
-    work at a time. `dark` is how long, once in the middle, no callback arrives at all. The first `warm_up` tasks teach
-    the receiver, and are not measured.
-    """
-
-    tasks: int = 1_000
-    seed: int = 1
-    in_flight: int = 50
-    mean: timedelta = timedelta(seconds=32)
-    sigma: float = 0.3
-    failed: float = 0.02
-    lost: float = 0.0
-    duplicate: float = 0.0
-    reorder: float = 0.0
-    early: float = 0.0
-    unanswered: float = 0.0
-    query_errors: float = 0.0
-    final_only: float = 0.0
-    forged: float = 0.0
-    leaked: float = 0.0
-    dark: timedelta = timedelta(0)
-    crashes: int = 0
-    clock_steps: int = 0
-    warm_up: int = 0
-
-    def __post_init__(self) -> None:
-        for name in _RATES:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)}: a share is a number from 0 to 1")
-        if self.tasks < 1 or self.in_flight < 1:
-            raise ValueError("there must be a task, and one in flight")
-        if not 0 <= self.warm_up < self.tasks:
-            raise ValueError(f"warm_up={self.warm_up}: at least one of {self.tasks} tasks is measured")
-        if self.mean < timedelta(seconds=1) or not 0 <= self.sigma <= 3:
-            raise ValueError("tasks take a second or more in the mean, and sigma is a number from 0 to 3")
-        if min(self.crashes, self.clock_steps, millis(self.dark)) < 0:
-            raise ValueError("neither crashes, clock steps nor a dark spell can be less than none")
-
-    @property
-    def span(self) -> int:
-        """Milliseconds in which all tasks are submitted: by Little's law `in_flight` are in work at a time."""
-        return self.tasks * millis(self.mean) // self.in_flight
-
-    @property
-    def settings(self) -> dict[str, object]:
-        """As JSON shows them."""
-        return {
-            each.name: value.total_seconds() if isinstance(value := getattr(self, each.name), timedelta) else value
-            for each in fields(self)
-        }
+_PEACE = (5, 60)  # s: what a provider asks for who was asked too fast
+_GOLDEN = 2_654_435_761  # odd, and far from any small ratio to 2^32: neighbours end up far apart
 
 
 class CreateFate(StrEnum):
@@ -98,6 +33,12 @@ class CreateFate(StrEnum):
     ANSWERED = "answered"
     LOST = "lost"  # it never reached the provider
     UNANSWERED = "unanswered"  # it did, and its answer never reached us
+    BROKEN = "broken"  # an error of theirs, and no task
+    BROKEN_LATE = "broken_late"  # an error of theirs, although there is a task
+
+
+NOTHING_CREATED = frozenset({CreateFate.LOST, CreateFate.BROKEN})
+NOT_ANSWERED = frozenset({CreateFate.LOST, CreateFate.UNANSWERED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,16 +56,29 @@ class Fate:
     """All that will befall a task. Durations are milliseconds."""
 
     arrives_at: int
+    kind: int  # which of the means its duration was drawn by
     create: CreateFate
     is_early: bool
     answered_after: int
     processing_after: int
     final_after: int
+    shown_after: int
     has_failed: bool
     processing: CallbackFate
     final: CallbackFate
     forged_after: int | None
     leaked_after: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spell:
+    """A while, in milliseconds since the world's beginning: something is so from `begins` until before `ends`."""
+
+    begins: int
+    ends: int
+
+    def __contains__(self, moment: int) -> bool:
+        return self.begins <= moment < self.ends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,18 +102,21 @@ def fate_of(knobs: Knobs, number: int) -> Fate:
     """What befalls the task of this number, whatever happens to others."""
     chances = _chances(knobs.seed, "task", number)
     spacing = knobs.span / knobs.tasks
-    mean = millis(knobs.mean)
+    kind = int(chances[14] * len(knobs.means))
+    mean = millis(knobs.means[kind])
     log_mean = math.log(mean) - knobs.sigma**2 / 2
     final_after = max(500, int(math.exp(log_mean + knobs.sigma * _NORMAL.inv_cdf(_within(chances[1])))))
     is_early = chances[3] < knobs.early
     is_final_only = chances[11] < knobs.final_only and not is_early
     return Fate(
         arrives_at=int(spacing * (number + chances[0])),
-        create=_create_fate(chances[2], knobs.unanswered),
+        kind=kind,
+        create=_create_fate(chances[2], knobs.unanswered, chances[12], knobs.create_errors),
         is_early=is_early,
         answered_after=_between(chances[4], _ANSWERED_WITHIN),
         processing_after=min(_between(chances[5], _STARTED_WITHIN), final_after // 2),
         final_after=final_after,
+        shown_after=int(chances[13] * millis(knobs.lag)),
         has_failed=chances[6] < knobs.failed,
         processing=NO_CALLBACK if is_final_only else _callback_fate(knobs, number, "processing"),
         final=_callback_fate(knobs, number, "final"),
@@ -173,10 +130,34 @@ def is_query_lost(knobs: Knobs, request: int) -> bool:
     return knobs.query_errors > 0 and _chances(knobs.seed, "query", request)[0] < knobs.query_errors
 
 
-def dark_spell(knobs: Knobs) -> tuple[int, int]:
-    """From when until when no callback arrives, in milliseconds: it begins in the middle third, if at all."""
-    begins = int(knobs.span * (1 + _chances(knobs.seed, "dark", 0)[0]) / 3)
-    return begins, begins + millis(knobs.dark)
+def throttled_for(knobs: Knobs, request: int) -> int | None:
+    """How many seconds the provider wants to be left in peace after its so manieth request, if it does."""
+    if knobs.throttle == 0:
+        return None
+    chance, length = _chances(knobs.seed, "throttle", request)[:2]
+    return _between(length, _PEACE) if chance < knobs.throttle else None
+
+
+def shuffled(knobs: Knobs, request: int, count: int) -> Sequence[int] | None:
+    """The order of a list of so many in this answer, where it is another than the order of creation."""
+    if knobs.unordered == 0 or _chances(knobs.seed, "order", request)[0] >= knobs.unordered:
+        return None
+    return sorted(range(count), key=lambda place: (place * _GOLDEN + request) % 2**32)
+
+
+def dark_spell(knobs: Knobs) -> Spell:
+    """From when until when no callback arrives."""
+    return _spell(knobs, "dark", knobs.dark)
+
+
+def maintenance_spell(knobs: Knobs) -> Spell:
+    """From when until when everything is answered 503."""
+    return _spell(knobs, "maintenance", knobs.maintenance)
+
+
+def arrears_spell(knobs: Knobs) -> Spell:
+    """From when until when the account is refused."""
+    return _spell(knobs, "arrears", knobs.arrears)
 
 
 def clock_steps(knobs: Knobs) -> list[Step]:
@@ -198,10 +179,18 @@ def crashes(knobs: Knobs) -> list[Crash]:
     return sorted(kills, key=lambda crash: crash.at)
 
 
-def _create_fate(chance: float, unanswered: float) -> CreateFate:
-    if chance >= unanswered:
-        return CreateFate.ANSWERED
-    return CreateFate.LOST if chance < unanswered / 2 else CreateFate.UNANSWERED
+def _create_fate(silence: float, unanswered: float, error: float, errors: float) -> CreateFate:
+    if silence < unanswered:
+        return CreateFate.LOST if silence < unanswered / 2 else CreateFate.UNANSWERED
+    if error < errors:
+        return CreateFate.BROKEN if error < errors / 2 else CreateFate.BROKEN_LATE
+    return CreateFate.ANSWERED
+
+
+def _spell(knobs: Knobs, name: str, length: timedelta) -> Spell:
+    """It begins in the middle third, if at all."""
+    begins = int(knobs.span * (1 + _chances(knobs.seed, name, 0)[0]) / 3)
+    return Spell(begins=begins, ends=begins + millis(length))
 
 
 def _callback_fate(knobs: Knobs, number: int, name: str) -> CallbackFate:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from receiver.eventtype import EventType
 from receiver.ledger.reading import StoredEvent
-from receiver.simulation.world import Life
+from receiver.simulation.world import BEGINNING, Life
 from receiver.task import FINAL_OF_STATE, Task
+from submitter.moments import Moment
 from submitter.providers.base import Trust
 from submitter.report import ReportedStatus
 
@@ -33,8 +34,13 @@ class Told:
     latest: EventType | None = None
 
 
-def broken_by_tasks(lives: Sequence[Life], tasks: Mapping[str, Task], *, was_killed: bool) -> Iterator[Broken]:
-    """Each task's row, held against what the world knows of it."""
+def broken_by_tasks(
+    lives: Sequence[Life], tasks: Mapping[str, Task], *, was_killed: bool, was_closed: bool
+) -> Iterator[Broken]:
+    """Each task's row, held against what the world knows of it.
+
+    `was_closed` is whether there was a time in which the provider answered nobody.
+    """
     for life in lives:
         task = tasks.get(life.external_task_id)
         if task is None:
@@ -42,7 +48,7 @@ def broken_by_tasks(lives: Sequence[Life], tasks: Mapping[str, Task], *, was_kil
             continue
         for invariant, detail in (
             ("at_rest", _of_rest(task)),
-            ("true", _of_truth(life, task)),
+            ("true", _of_truth(life, task, was_closed=was_closed)),
             ("sent_once", _of_sending(life)),
             ("strangers_refused", _of_strangers(life)),
             ("questions_counted", _of_questions(life, task, was_killed=was_killed)),
@@ -81,6 +87,14 @@ def broken_by_telling(tasks: Mapping[str, Task], told: Mapping[str, Told]) -> It
             yield Broken(invariant="state_told", task=name, detail=f"{task.state}, and told last was {news.latest}")
 
 
+def broken_by_asking(disturbed: Sequence[Moment]) -> Iterator[Broken]:
+    """Requests that came although the provider had asked to be left in peace."""
+    for moment in disturbed:
+        yield Broken(
+            invariant="left_in_peace", task="", detail=f"a request {moment - BEGINNING} ms after the beginning"
+        )
+
+
 def _and(told: Told, event: EventType) -> Told:
     return Told(
         finals=told.finals + (event in FINAL_EVENTS),
@@ -95,24 +109,24 @@ def _of_rest(task: Task) -> str | None:
     return None if task.is_at_rest else f"{task.state}, and nothing is due"
 
 
-def _of_truth(life: Life, task: Task) -> str | None:
+def _of_truth(life: Life, task: Task, *, was_closed: bool) -> str | None:
     """How it ended, and with which image. Only what was forged may be believed instead, and only by token."""
     if life.created_at is None:
         return f"{task.state}, and the provider never had it"
     is_true = FINAL_OF_STATE.get(task.state) is life.final
     if is_true and life.final is ReportedStatus.SUCCEED:
         is_true = [life.image_url] == [image.url for image in task.images]
-    if is_true or _may_be_fooled(life, task):
+    if is_true or _may_be_fooled(life, task, was_closed=was_closed):
         return None
     return f"{task.state} by {task.settled_by} ({task.message!r}), and in truth it is {life.final}"
 
 
-def _may_be_fooled(life: Life, task: Task) -> bool:
+def _may_be_fooled(life: Life, task: Task, *, was_closed: bool) -> bool:
     """Whoever has a task's URL may lie about it, until the truth is heard, or a question about it answered.
 
-    Three questions are asked about a doubt: where all fail, what was heard first stands.
+    Three questions are asked about a doubt: where all fail, or none can be asked, what was heard first stands.
     """
-    is_contradicted = life.true_finals_acknowledged > 0 and life.failed_queries < 3
+    is_contradicted = life.true_finals_acknowledged > 0 and life.failed_queries < 3 and not was_closed
     return life.forgeries > 0 and task.trust is not Trust.QUERIED and not is_contradicted
 
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from receiver.simulation.clock import VirtualClock
-from receiver.simulation.faults import Knobs
 from receiver.simulation.invariants import Broken
+from receiver.simulation.knobs import Knobs
+from receiver.simulation.pathstory import PathStory
 from receiver.simulation.world import BEGINNING, Life
 from receiver.task import SettledBy, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delays:
-    """How many finals, and how long after the provider had them they were known, in seconds."""
+    """How many finals, and how long after the provider had them they were known, in seconds; `ranked` has each."""
 
     count: int
     p50: float | None
     p95: float | None
     p99: float | None
+    ranked: Sequence[float] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +49,22 @@ class SimulationReport:
     delay_by_callback: Delays
     delay_by_query: Delays
     rivals: Sequence[Rival]
-    dark_noticed_after: float | None  # seconds from the dark spell's beginning; None without one, or if not since then
+    path: PathStory
     times_killed: int
     virtual_seconds: float
     broken: Sequence[Broken]
 
+    @property
+    def dark_noticed_after(self) -> float | None:
+        """Seconds from the dark spell's beginning; None without one, or if it was not noticed since then."""
+        return None if self.path.spell is None else self.path.spell.noticed_after
+
     def as_json(self) -> dict[str, object]:
-        """Plain values."""
-        return asdict(self)
+        """Plain values, but for each single delay."""
+        shown = {**asdict(self), "dark_noticed_after": self.dark_noticed_after}
+        for road in ("delay_by_callback", "delay_by_query"):
+            del shown[road]["ranked"]
+        return shown
 
 
 def figures(
@@ -65,7 +75,7 @@ def figures(
     requests: int,
     clock: VirtualClock,
     times_killed: int,
-    dark_noticed_after: float | None,
+    path: PathStory,
     loops: Sequence[float],
     broken: Sequence[Broken],
 ) -> SimulationReport:
@@ -86,7 +96,7 @@ def figures(
         delay_by_callback=_delays(known[SettledBy.CALLBACK]),
         delay_by_query=_delays(known[SettledBy.QUERY]),
         rivals=[*(_fixed_loop(every, lasting) for every in loops), _oracle(lives)],
-        dark_noticed_after=dark_noticed_after,
+        path=path,
         times_killed=times_killed,
         virtual_seconds=(max((task.settled_at or BEGINNING for task in tasks.values()), default=BEGINNING) - BEGINNING)
         / 1000,
@@ -130,12 +140,16 @@ def _oracle(lives: Sequence[Life]) -> Rival:
 def _delays(seconds: Sequence[float]) -> Delays:
     ranked = sorted(seconds)
     return Delays(
-        count=len(ranked), p50=_percentile(ranked, 50), p95=_percentile(ranked, 95), p99=_percentile(ranked, 99)
+        count=len(ranked),
+        p50=percentile(ranked, 50),
+        p95=percentile(ranked, 95),
+        p99=percentile(ranked, 99),
+        ranked=ranked,
     )
 
 
-def _percentile(ranked: Sequence[float], percent: int) -> float | None:
-    """The nearest rank."""
+def percentile(ranked: Sequence[float], percent: int) -> float | None:
+    """The nearest rank, of what is in order."""
     if not ranked:
         return None
     return round(ranked[max(0, math.ceil(len(ranked) * percent / 100) - 1)], 3)

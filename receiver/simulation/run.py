@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from receiver.ledger.errors import LedgerError
-from receiver.simulation.client import SimulatedClient
+from receiver.simulation.client import REQUESTS, SimulatedClient
 from receiver.simulation.clock import VirtualClock
-from receiver.simulation.faults import Crash, Knobs, Step, clock_steps, crashes, dark_spell
+from receiver.simulation.faults import Crash, Step, clock_steps, crashes, dark_spell
+from receiver.simulation.knobs import Knobs
 from receiver.simulation.receiving import OpenReceiver, Receiver, configuration, open_real
 from receiver.simulation.world import BEGINNING, PROVIDER, Life, World, forged_object, task_object
 from receiver.worker import AFTER_TROUBLE, LONGEST_SLEEP, Duty
 from submitter.client import ProviderClient
+from submitter.errors import Refused
 from submitter.journal import Submission
 from submitter.moments import Moment, millis
 from submitter.report import ReportedStatus
-from submitter.request import OmniImageRequest
 from submitter.settings import ProviderSettings
 
 Act: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
@@ -30,7 +32,7 @@ BEAT = 250  # ms: turns are taken on it, so that what is due together is asked a
 WINDOW = 2_000  # ms: what happens within it, up to the next turn, runs side by side and shares commits
 EXPECTED = 256  # submissions that are drawn ahead
 MOST_AT_ONCE = 1_024  # a quarter of what may wait for the ledger's writer
-REQUEST = OmniImageRequest(prompt="a simulated picture")
+RESUBMITTED_AFTER = 60_000  # ms: who was refused tries again
 FORGED_TOKEN = "A" * 24  # that it is none is the point
 
 
@@ -117,7 +119,15 @@ class Simulation:
             self._turn_at(self.clock.true_now, duty)
 
     def _connect(self, name: str, settings: ProviderSettings, *, clock: Callable[[], Moment]) -> ProviderClient:
-        return SimulatedClient(name, settings, clock=clock, world=self.world, time=self.clock, on_created=self._created)
+        return SimulatedClient(
+            name,
+            settings,
+            clock=clock,
+            world=self.world,
+            time=self.clock,
+            on_created=self._created,
+            on_refused=self._refused,
+        )
 
     def _at(self, moment: Moment, act: Act) -> None:
         self._world_things += 1
@@ -149,6 +159,7 @@ class Simulation:
 
     async def _step(self, step: Step) -> None:
         self.clock.step(step.offset)
+        self.world.moods.excuse(told_since=BEGINNING)
 
     async def _expect(self, first: int) -> None:
         """The apps' wishes, so many at a time: a heap of all of them would be slow."""
@@ -165,12 +176,18 @@ class Simulation:
         if self._receiver is None:
             self._at(self.clock.true_now + 1_000, again)
             return
-        submission = Submission(provider=PROVIDER, request=REQUEST, external_task_id=life.external_task_id)
+        request = REQUESTS[life.fate.kind if self.knobs.told_apart else 0]
+        submission = Submission(provider=PROVIDER, request=request, external_task_id=life.external_task_id)
         try:
-            await self._receiver.runtime.submit(submission)
+            with suppress(Refused):
+                await self._receiver.runtime.submit(submission)
         except asyncio.CancelledError:
             self._at(self.clock.true_now + 1_000, again)
             raise
+
+    def _refused(self, life: Life) -> None:
+        """The provider wants no task of this account now. Its app tries again, under the same id."""
+        self._at(self.clock.true_now + RESUBMITTED_AFTER, partial(self._submit, life))
 
     async def _created(self, life: Life, *, answered_at: Moment) -> None:
         """The provider has taken a task: all its callbacks are on their way, and whatever others say of it."""
@@ -192,8 +209,7 @@ class Simulation:
 
     async def _deliver(self, life: Life, status: ReportedStatus) -> None:
         """The provider calls back, once: what is not acknowledged is not sent again."""
-        since = self.clock.true_now - BEGINNING
-        if self._dark[0] <= since < self._dark[1]:
+        if self.clock.true_now - BEGINNING in self._dark:
             return
         body = task_object(life, status, self.clock.true_now)
         if await self._knock(life, life.callback_url, body):
@@ -272,5 +288,6 @@ class Simulation:
         self.clock.set(victim.at)
         await self.receiver.run_until_killed(self._run(victim), commits=crash.commits)
         self._receiver = None
+        self.world.moods.excuse(told_since=victim.at)
         self._turns.clear()
         self._at(victim.at + crash.down, self._begin)

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from receiver.simulation.faults import CreateFate, Fate, Knobs, fate_of, is_query_lost
+from receiver.simulation.faults import NOTHING_CREATED, CreateFate, Fate, fate_of, is_query_lost, shuffled
+from receiver.simulation.knobs import Knobs
+from receiver.simulation.moods import Moods, Said
 from submitter.moments import Moment
 from submitter.report import ReportedStatus
 
 BEGINNING: Moment = 1_800_000_000_000  # when a simulated world begins: any moment would do
 PROVIDER = "kling"
 ENDPOINT = "omni-image"
+TIME_OUT = Said(504, b'{"code":5002,"message":"time-out"}')
+INTERNAL = Said(500, b'{"code":5000,"message":"internal error"}')
 FORGED_URL = "https://forged.example/0.png"
 _PREFIX = "sim-"
 
@@ -30,7 +34,7 @@ class Life:
     created_twice: int = 0  # that did so although it had it already
     answered_creates: int = 0
     queries: int = 0  # about it alone
-    failed_queries: int = 0
+    failed_queries: int = 0  # that were answered by nothing about it
     told: int = 0  # answers to them that told of it
     shown: int = 0  # answers about many that told of it: whether anybody looked is not known here
     acknowledged: int = 0
@@ -54,6 +58,10 @@ class Life:
         """When it ends, if it has begun."""
         return None if self.created_at is None else self.created_at + self.fate.final_after
 
+    def is_shown_at(self, now: Moment) -> bool:
+        """Whether a question finds it: what was written a moment ago may not be read yet."""
+        return self.created_at is not None and now - self.created_at >= self.fate.shown_after
+
     @property
     def image_url(self) -> str:
         """Where its image lies once it has succeeded."""
@@ -67,19 +75,12 @@ class Life:
         return ReportedStatus.PROCESSING if age >= self.fate.processing_after else ReportedStatus.SUBMITTED
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What the provider answers: a status and a body."""
-
-    http_status: int
-    body: bytes
-
-
 class World:
     """All tasks of the provider's account. Time is given; nothing is sent."""
 
     def __init__(self, knobs: Knobs) -> None:
         self.knobs = knobs
+        self.moods = Moods(knobs, BEGINNING)
         self.requests = 0  # questions of every kind, as a bill would count them
         self._shared_at: list[Moment] = []  # those about many
         self._lives: dict[str, Life] = {}
@@ -106,7 +107,7 @@ class World:
         life = self._lives[external_task_id]
         fate = life.fate.create if life.creates == 0 else CreateFate.ANSWERED
         life.creates += 1
-        if fate is CreateFate.LOST:
+        if fate in NOTHING_CREATED:
             return life, fate
         if life.created_at is not None:
             life.created_twice += 1
@@ -123,34 +124,44 @@ class World:
         life.answered_creates += 1
         return Said(200, _envelope(task_object(life, ReportedStatus.SUBMITTED, life.created_at or 0)))
 
-    def answer_query(self, asked_by: str, *, now: Moment) -> Said | None:
-        """What a question about one task is answered. None is an error of theirs."""
+    def life_named(self, external_task_id: str) -> Life:
+        """The task of this name, which somebody wanted."""
+        return self._lives[external_task_id]
+
+    def answer_query(self, asked_by: str, *, now: Moment) -> Said:
+        """What a question about one task is answered."""
         life = self._by_provider_id.get(asked_by) or self._lives.get(asked_by)
         return self._answer([] if life is None else [life], is_many=False, now=now)
 
-    def answer_batch(self, asked_by: Sequence[str], *, now: Moment) -> Said | None:
+    def answer_batch(self, asked_by: Sequence[str], *, now: Moment) -> Said:
         """The same for several at once: those that are known."""
         lives = [self._by_provider_id.get(each) or self._lives.get(each) for each in asked_by]
         return self._answer([life for life in lives if life is not None], is_many=True, now=now)
 
-    def answer_page(self, page: int, page_size: int, *, now: Moment) -> Said | None:
-        """A page of the account's tasks, newest first."""
+    def answer_page(self, page: int, page_size: int, *, now: Moment) -> Said:
+        """A page of the account's tasks: newest first, unless this answer is in no order."""
         first = (page - 1) * page_size
+        order = shuffled(self.knobs, self.requests, len(self._newest))
+        if order is not None:
+            newest = list(self._newest.values())
+            return self._answer([newest[place] for place in order[first : first + page_size]], is_many=True, now=now)
         return self._answer(
             list(islice(reversed(self._newest.values()), first, first + page_size)), is_many=True, now=now
         )
 
-    def _answer(self, lives: Sequence[Life], *, is_many: bool, now: Moment) -> Said | None:
+    def _answer(self, lives: Sequence[Life], *, is_many: bool, now: Moment) -> Said:
         self.requests += 1
-        is_lost = is_query_lost(self.knobs, self.requests)
-        known = [life for life in lives if life.created_at is not None]
+        turned_away = self.moods.on_request(now)
+        if turned_away is None and is_query_lost(self.knobs, self.requests):
+            turned_away = TIME_OUT
+        known = [] if turned_away is not None else [life for life in lives if life.is_shown_at(now)]
         if is_many:
             self._shared_at.append(now)
         for life in () if is_many else lives:
             life.queries += 1
-            life.failed_queries += is_lost
-        if is_lost:
-            return None
+            life.failed_queries += not known
+        if turned_away is not None:
+            return turned_away
         for life in known:
             life.shown += is_many
             life.told += not is_many

@@ -9,18 +9,22 @@ from typing import Any
 from receiver.eventtype import EventType
 from receiver.ledger.base import Ledger
 from receiver.ledger.reading import Query, StoredEvent
-from receiver.simulation.faults import Knobs, dark_spell
+from receiver.pathhealth import PathHealth
+from receiver.simulation.faults import dark_spell
 from receiver.simulation.invariants import (
     Broken,
     Told,
+    broken_by_asking,
     broken_by_events,
     broken_by_tasks,
     broken_by_telling,
 )
+from receiver.simulation.knobs import Knobs
+from receiver.simulation.pathstory import PathStory, story_of
 from receiver.simulation.receiving import OpenReceiver, open_real
 from receiver.simulation.report import SimulationReport, figures
 from receiver.simulation.run import Simulation, Unsettled
-from receiver.simulation.world import BEGINNING
+from receiver.simulation.world import PROVIDER
 from receiver.task import Task
 
 PAGE = 500
@@ -59,7 +63,7 @@ async def simulate_world(
             requests=simulation.world.requests_about(measured),
             clock=simulation.clock,
             times_killed=simulation.times_killed,
-            dark_noticed_after=await _noticed_after(simulation),
+            path=await _path_story(simulation),
             loops=loops,
             broken=broken,
         )
@@ -71,24 +75,23 @@ async def _broken(simulation: Simulation, tasks: dict[str, Task]) -> list[Broken
     told: dict[str, Told] = {}
     events = [event async for event in _events(simulation.receiver.runtime.ledger)]
     return [
-        *broken_by_tasks(simulation.world.lives, tasks, was_killed=simulation.times_killed > 0),
+        *broken_by_tasks(
+            simulation.world.lives,
+            tasks,
+            was_killed=simulation.times_killed > 0,
+            was_closed=simulation.world.moods.may_close,
+        ),
+        *broken_by_asking(simulation.world.moods.disturbed),
         *broken_by_events(events, told),
         *broken_by_telling(tasks, told),
     ]
 
 
-async def _noticed_after(simulation: Simulation) -> float | None:
-    """When the path was first called dark in the spell, in seconds since it began: it may have been dark before."""
-    since, until = dark_spell(simulation.knobs)
-    if until == since:
-        return None
-    began = BEGINNING + since
-    async for event in _events(simulation.receiver.runtime.ledger):
-        if event.type == EventType.PATH_DARK:
-            noticed = simulation.clock.true_moment_of(event.time, not_before=began)
-            if noticed > began:  # else it was before: the search for the moment stops there
-                return (noticed - began) / 1000
-    return None
+async def _path_story(simulation: Simulation) -> PathStory:
+    ledger = simulation.receiver.runtime.ledger
+    turns = [event async for event in _events(ledger) if event.type in {EventType.PATH_DARK, EventType.PATH_ALIVE}]
+    path = (await ledger.paths()).get(PROVIDER, PathHealth())
+    return story_of(turns, path, dark_spell(simulation.knobs), simulation.world.lives, simulation.clock)
 
 
 async def _tasks(ledger: Ledger) -> dict[str, Task]:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +16,7 @@ from receiver.ingest import Ingest, LedgerJudge
 from receiver.ledger.base import Heard
 from receiver.lifecycle import news
 from receiver.runtime import Runtime
-from receiver.simulation import Knobs, OpenReceiver, SimulationReport, open_real, simulate_world
+from receiver.simulation import Knobs, OpenReceiver, open_real
 from receiver.straggler import Next, Outcome
 from receiver.task import Decision, Rules, Task, Verdict
 from receiver.values import replace as replace_task
@@ -30,31 +25,12 @@ from submitter.moments import Moment
 from submitter.providers.base import Trust
 from submitter.request import Endpoint, ImageRequest
 from submitter.settings import ProviderSettings
+from tests.flows.simulated import ONE_BY_ONE, silent, simulated
 
-MEMORY = Path("/dev/shm")
+__all__ = ["silent"]  # a fixture
+
 ALL = 1.0
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _silent() -> Iterator[None]:
-    """Thousands of log lines that nobody reads would be most of what these tests take."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    yield
-    structlog.configure(**before)
-
-
-ONE_BY_ONE = {"flags": {"list_query": False}}
-
-
-def simulated(
-    knobs: Knobs, *, account: dict[str, Any] | None = None, receiver: OpenReceiver = open_real
-) -> SimulationReport:
-    polling = {"give_up_after": "2h"}  # what a wrong receiver never settles is soon over
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        return asyncio.run(
-            simulate_world(knobs, Path(folder), polling=polling, account=account, open_receiver=receiver)
-        )
+MEAN = (timedelta(seconds=32),)
 
 
 def rates(*, at_most: float = ALL) -> st.SearchStrategy[float]:
@@ -74,10 +50,18 @@ WORLDS = st.builds(
     early=rates(),
     final_only=rates(),
     unanswered=rates(),
+    create_errors=rates(at_most=0.3),
     query_errors=rates(at_most=0.3),
+    throttle=rates(at_most=0.3),
+    unordered=rates(),
     forged=rates(),
     leaked=rates(),
     dark=st.sampled_from([timedelta(0), timedelta(seconds=30), timedelta(minutes=10)]),
+    maintenance=st.sampled_from([timedelta(0), timedelta(minutes=5)]),
+    arrears=st.sampled_from([timedelta(0), timedelta(minutes=12)]),
+    lag=st.sampled_from([timedelta(0), timedelta(seconds=30)]),
+    means=st.sampled_from([MEAN, (timedelta(seconds=16), timedelta(seconds=48))]),
+    told_apart=st.booleans(),
     crashes=st.integers(0, 4),
     clock_steps=st.integers(0, 3),
 )

@@ -12,6 +12,7 @@ import pytest
 
 from receiver.ledger.base import Pause
 from receiver.ledger.sqlite import SqliteLedger
+from submitter.moments import iso
 from submitter.submit import system_clock
 from tests.house.commands import configured, run, run_all
 from tests.house.happenings import ACCOUNT
@@ -33,6 +34,7 @@ from tests.ledger.builders import (
 from tests.ledger.builders import callback as called_back
 
 FINISHED = NOW + 30 * SECOND
+NIGHTFALL = f"{iso(FINISHED + 60 * SECOND)[:19]}Z"
 NO_MATPLOTLIB = "raise ImportError('not here')\n"
 
 
@@ -80,6 +82,37 @@ def test_the_report_names_what_each_account_has_spent_and_why_it_rests(folder: P
     assert (4, 2, 32) == (provider["settled"], provider["requests"], provider["units"])
     assert "1101: arrears" == provider["paused_because"]
     assert provider["paused_until"] is not None
+
+
+@pytest.mark.parametrize(
+    ("calls", "state", "says"),
+    [(0, "dark", f"dark since {NIGHTFALL}; once dark"), (3, "alive", f"alive since {NIGHTFALL}, 1.0% lost; once dark")],
+    ids=["dark", "alive again"],
+)
+def test_the_report_says_how_each_account_s_callbacks_fare(tmp_path: Path, calls: int, state: str, says: str) -> None:
+    folder = configured(tmp_path, ACCOUNT)
+    asyncio.run(darkened(folder / "hookledger.db", calls=calls))
+    machine, person = [ran.out for ran in run_all(folder, [["report", "--json"], ["report"]])]
+
+    path = json.loads(machine)["providers"][PROVIDER]["path"]
+    assert (state, 1) == (path["state"], path["times_dark"])
+    assert (None if state == "dark" else 0.01) == path["loss"]
+    assert says in " ".join(person.split())
+
+
+async def darkened(path: Path, *, calls: int) -> None:
+    """Questions found the finals of eight tasks; then so many callbacks came."""
+    ledger = await SqliteLedger.open(path, now=NOW)
+    asked_at = FINISHED + 60 * SECOND
+    for number in range(8 + calls):
+        await ledger.open_task(opening(f"t_{number}"))
+        await hear(ledger, answer(SUBMITTED, task=f"t_{number}"))
+    for number in range(8):
+        found = queried(SUCCEED, image(), task=f"t_{number}", now=asked_at, created_at=NOW, updated_at=FINISHED)
+        await hear(ledger, found)
+    for number in range(8, 8 + calls):
+        await hear(ledger, called_back(SUCCEED, image(), task=f"t_{number}", now=asked_at))
+    await ledger.aclose()
 
 
 def test_a_report_for_people_has_the_same_numbers(folder: Path) -> None:

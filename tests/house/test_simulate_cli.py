@@ -10,7 +10,7 @@ import pytest
 
 from receiver.cli.output import CommandError
 from receiver.cli.simulating import require_whole
-from receiver.simulation import Broken, Delays, SimulationReport
+from receiver.simulation import Broken, Delays, PathStory, SimulationReport
 from tests.house.commands import run
 
 NONE = Delays(count=0, p50=None, p95=None, p99=None)
@@ -24,7 +24,7 @@ WHOLE = SimulationReport(
     delay_by_callback=NONE,
     delay_by_query=NONE,
     rivals=(),
-    dark_noticed_after=None,
+    path=PathStory(state="alive", loss=0.01, times_dark=0, spell=None),
     times_killed=0,
     virtual_seconds=40.0,
     broken=(),
@@ -84,9 +84,41 @@ def test_a_path_that_was_dark_before_the_spell_is_not_called_noticed_by_it(tmp_p
     assert ran.json["dark_noticed_after"] is None
 
 
+def test_it_tells_the_story_of_the_path(tmp_path: Path) -> None:
+    arguments = ("simulate", "--tasks", "100", "--in-flight", "5", "--dark", "2m")
+
+    told = run(tmp_path, *arguments, "--json").json["path"]
+    shown = " ".join(run(tmp_path, *arguments).out.split())
+
+    spell = told["spell"]
+    assert ("alive", 1, 120) == (told["state"], told["times_dark"], spell["ends"] - spell["begins"])
+    assert (
+        f"called dark after {spell['noticed_after']:.0f} s, when {spell['finished_by_then']} tasks had ended" in shown
+    )
+    assert f"alive {spell['alive_after']:.0f} s after callbacks came again" in shown
+    assert "In all the path was called dark once; at the end it is alive, and" in shown
+
+
+def test_the_provider_s_moods_and_mixed_durations_are_options(tmp_path: Path) -> None:
+    means = ("--mean", "16s", "--mean", "48s", "--told-apart")
+    spells = ("--maintenance", "1m", "--arrears", "1m", "--lag", "30s")
+    shares = ("--throttle", "0.1", "--unordered", "0.5", "--create-errors", "0.1", "--lost", "0.5")
+
+    ran = run(tmp_path, "simulate", "--tasks", "40", *means, *spells, *shares, "--json", patience=60)
+
+    assert 0 == ran.code
+    knobs = ran.json["knobs"]
+    assert ([16.0, 48.0], True) == (knobs["means"], knobs["told_apart"])
+    assert (60.0, 60.0, 30.0) == (knobs["maintenance"], knobs["arrears"], knobs["lag"])
+    assert (0.1, 0.5, 0.1) == (knobs["throttle"], knobs["unordered"], knobs["create_errors"])
+    assert [] == ran.json["broken"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (("--lag", "3m"), "not found for more than 120 s"),
+        (("--throttle", "1"), "a provider that takes no request"),
         (("--dark", "soon"), "--dark: 'soon' is no duration"),
         (("--loop", "0s"), "--loop: '0s' is too short"),
         (("--mean", "1ms"), "tasks take a second or more in the mean"),

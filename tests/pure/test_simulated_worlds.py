@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from receiver.eventtype import EventType
 from receiver.ledger.reading import StoredEvent
 from receiver.simulation.clock import VirtualClock
-from receiver.simulation.faults import CreateFate, Knobs, crashes, dark_spell, fate_of
+from receiver.simulation.faults import CreateFate, crashes, dark_spell, fate_of
 from receiver.simulation.invariants import Told, broken_by_events, broken_by_tasks, broken_by_telling
+from receiver.simulation.knobs import Knobs
 from receiver.simulation.world import BEGINNING, Life, World
 from receiver.task import ReportCounts, SettledBy, Task, TaskImage, TaskState
 from receiver.values import replace as replace_task
@@ -68,10 +69,10 @@ def test_submissions_come_in_the_order_of_their_numbers(seed: int) -> None:
 def test_what_happens_once_happens_while_tasks_are_submitted(seed: int) -> None:
     knobs = Knobs(tasks=100, seed=seed, dark=timedelta(minutes=1), crashes=5)
 
-    begins, ends = dark_spell(knobs)
+    dark = dark_spell(knobs)
 
-    assert 0 < begins < knobs.span
-    assert 60_000 == ends - begins
+    assert 0 < dark.begins < knobs.span
+    assert 60_000 == dark.ends - dark.begins
     assert 5 == len(crashes(knobs))
     assert all(0 <= crash.at <= knobs.span + 64_000 for crash in crashes(knobs))
 
@@ -93,7 +94,6 @@ def test_a_question_by_either_id_is_answered_in_the_dialect(asked_by: str) -> No
 
     said = world.answer_query(getattr(life, asked_by), now=life.final_at)
 
-    assert said is not None
     [report] = KLING.read_answer(said.http_status, said.body)
     assert ReportedStatus.SUCCEED is report.status
     assert life.image_url == report.images[0].url
@@ -107,7 +107,6 @@ def test_a_page_lists_the_newest_first_and_is_one_request() -> None:
 
     said = world.answer_page(2, 2, now=BEGINNING + 10)
 
-    assert said is not None
     reports = KLING.read_answer(said.http_status, said.body)
     assert ["sim-00000002", "sim-00000001"] == [report.external_task_id for report in reports]
     assert 1 == world.requests
@@ -171,8 +170,8 @@ def whole() -> tuple[Life, Task]:
     return life, settled(life)
 
 
-def named(life: Life, task: Task, *, was_killed: bool = False) -> list[str]:
-    found = broken_by_tasks([life], {task.external_task_id: task}, was_killed=was_killed)
+def named(life: Life, task: Task, *, was_killed: bool = False, was_closed: bool = False) -> list[str]:
+    found = broken_by_tasks([life], {task.external_task_id: task}, was_killed=was_killed, was_closed=was_closed)
     return [broken.invariant for broken in found]
 
 
@@ -240,8 +239,8 @@ def test_a_lie_under_a_leaked_url_is_excused_until_the_truth_was_heard() -> None
 def test_what_nobody_submitted_and_what_was_not_written_are_found_out() -> None:
     life, task = whole()
 
-    strange = broken_by_tasks([], {task.external_task_id: task}, was_killed=False)
-    missing = broken_by_tasks([life], {}, was_killed=False)
+    strange = broken_by_tasks([], {task.external_task_id: task}, was_killed=False, was_closed=False)
+    missing = broken_by_tasks([life], {}, was_killed=False, was_closed=False)
 
     assert ["written", "written"] == [broken.invariant for broken in (*strange, *missing)]
 

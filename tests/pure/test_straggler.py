@@ -10,6 +10,7 @@ from receiver.pathhealth import PathHealth
 from receiver.schedule import LOOK_UP, LOOK_UPS, SENDS, QueryPlan, next_query_at
 from receiver.straggler import AnswerKind, Next, Outcome, after_query
 from receiver.task import Doubt, Task, TaskState
+from receiver.values import replace
 from submitter.moments import Moment
 from tests.pure.builders import MINUTE, NOW, OURS, SECOND, held, task
 
@@ -98,6 +99,23 @@ def test_an_unanswered_create_is_looked_up_with_backoff(misses: int) -> None:
     expected = LOOK_UP.next_at(OURS, attempt=misses, now=NOW)
 
     assert (Next.ASK, expected) == _after(UNANSWERED, AnswerKind.NOT_FOUND, misses=misses)
+
+
+@pytest.mark.parametrize("questions", [1, 3, 9])
+def test_a_look_up_in_trouble_is_repeated_as_soon_as_any_look_up(questions: int) -> None:
+    """The provider may be well again in a minute, and nobody knows whether there is a task at all."""
+    asked = replace(UNANSWERED, queries=questions)
+
+    expected = LOOK_UP.next_at(OURS, attempt=questions - 1, now=NOW)
+    assert (Next.ASK, expected) == _after(asked, AnswerKind.TROUBLE)
+    assert (Next.ASK, expected + 30 * SECOND) == _after(asked, AnswerKind.TROUBLE, after=timedelta(seconds=30))
+
+
+def test_a_create_that_is_taken_as_lost_for_good_is_looked_up_as_seldom_as_any_silent_task() -> None:
+    asked = replace(UNANSWERED, queries=9)
+
+    expected = next_query_at(asked, PLAN, path=PathHealth(), now=NOW)
+    assert (Next.ASK, expected) == _after(asked, AnswerKind.TROUBLE, misses=LOOK_UPS, sends=SENDS)
 
 
 @pytest.mark.parametrize(("sends", "follows"), [(1, Next.SEND_AGAIN), (2, Next.SEND_AGAIN), (SENDS, Next.ASK)])
