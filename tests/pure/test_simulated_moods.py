@@ -78,7 +78,7 @@ def test_an_account_in_arrears_is_refused_as_the_wire_has_it() -> None:
 
 def test_maintenance_leaves_a_create_in_doubt_and_says_for_how_long() -> None:
     knobs = Knobs(maintenance=MINUTE)
-    said = Moods(knobs, BEGINNING).on_create(BEGINNING + maintenance_spell(knobs).begins)
+    said = Moods(knobs, BEGINNING).on_request(BEGINNING + maintenance_spell(knobs).begins)
 
     assert said is not None
     assert timedelta(seconds=30) == said.retry_after
