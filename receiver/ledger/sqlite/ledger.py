@@ -47,6 +47,7 @@ from receiver.ledger.sqlite.hearing import Hear
 from receiver.ledger.sqlite.lock import LedgerLock
 from receiver.ledger.sqlite.looking import Looks
 from receiver.ledger.sqlite.opening import open_task, promise
+from receiver.ledger.sqlite.openingtogether import OpenTogether, is_free
 from receiver.ledger.sqlite.reader import SqliteReader
 from receiver.ledger.sqlite.writer import Single, Writer
 from receiver.lifecycle import HELD_FOR
@@ -75,6 +76,7 @@ class SqliteLedger:
         self._reader = reader
         self._looks = looks
         self._hear: Hear | None = None
+        self._open = OpenTogether()
         self._writer = Writer(connection, on_commit=self._committed)
 
     @classmethod
@@ -161,6 +163,8 @@ class SqliteLedger:
 
     async def open_task(self, opening: Opening) -> Opened:
         """As Ledger.open_task."""
+        if is_free(opening):
+            return await self._writer.write(self._open, opening, size=len(opening.request))
         name, inline = opening.external_task_id, opening.inline
         if inline:
             size = sum(map(len, inline.values()))

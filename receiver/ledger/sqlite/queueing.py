@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 
 from receiver.fairness import Served, Waiting, after_turn, given_back, next_turn
@@ -101,8 +101,15 @@ def in_turn(raw: sqlite3.Connection, provider: str, lane: Lane, *, now: Moment, 
 
 def take_turn(raw: sqlite3.Connection, provider: str, tenant: str, slots: int) -> None:
     """One that found room at once, and waited for no turn, has had it all the same."""
-    served = _served(raw, provider)
-    _write(raw, provider, served, after_turn(served, tenant, slots))
+    take_turns(raw, provider, [(tenant, slots)])
+
+
+def take_turns(raw: sqlite3.Connection, provider: str, taken: Iterable[tuple[str, int]]) -> None:
+    """The same for several, in their order: whose each is, and how many slots it takes."""
+    served = before = _served(raw, provider)
+    for tenant, slots in taken:
+        served = after_turn(served, tenant, slots)
+    _write(raw, provider, before, served)
 
 
 def give_turn_back(raw: sqlite3.Connection, provider: str, tenant: str, slots: int) -> None:
