@@ -236,6 +236,10 @@ class SqliteLedger:
         """As Ledger.listed_tasks."""
         return await self._reader.listed_tasks(provider, external_task_ids=external_task_ids, task_ids=task_ids)
 
+    async def count_listed(self, provider: str, *, external_task_ids: Sequence[str], task_ids: Sequence[str]) -> int:
+        """As Ledger.count_listed."""
+        return await self._reader.count_listed(provider, external_task_ids=external_task_ids, task_ids=task_ids)
+
     async def accounts(self) -> list[AccountState]:
         """As Ledger.accounts."""
         return await self._reader.accounts()
