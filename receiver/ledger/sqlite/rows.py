@@ -11,7 +11,7 @@ from typing import Any
 
 from receiver.ledger.errors import UnknownTask
 from receiver.ledger.reading import StoredEvent
-from receiver.ledger.sqlite.sets import update_rows
+from receiver.ledger.sqlite.sets import select_in, update_rows
 from receiver.task import (
     Doubt,
     Record,
@@ -210,6 +210,13 @@ def fetch(raw: sqlite3.Connection, external_task_id: str) -> TaskRow:
     if row is None:
         raise UnknownTask(external_task_id)
     return row_of(row)
+
+
+def rows_by_id(raw: sqlite3.Connection, external_task_ids: Sequence[str]) -> dict[str, TaskRow]:
+    """Those of these tasks that there are, by our ids."""
+    found = select_in(raw, ROW, "tasks", ("external_task_id",), [(each,) for each in external_task_ids])
+    rows = map(row_of, found)
+    return {row.task.external_task_id: row for row in rows}
 
 
 def insert_task(raw: sqlite3.Connection, task: Task) -> TaskRow:
