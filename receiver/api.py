@@ -108,7 +108,7 @@ async def refresh_task(request: Request) -> Response:
     """POST /v1/tasks/{id}/refresh: ask the provider now."""
     runtime, access = admitted(request, Scope.OPERATE)
     record = await seen(request, runtime, access)
-    poller = runtime.pollers.get(record.task.provider)
+    poller = runtime.accounts.pollers.get(record.task.provider)
     if poller is None:
         raise NotPossible(f"no account {record.task.provider!r} is configured: nobody can be asked")
     await poller.ask_about(record.task.external_task_id)

@@ -131,7 +131,10 @@ _LEAST_OF_FIVES = 500
 
 
 def diagnose(attempt: Attempt) -> Finding:
-    """What a callback to this URL would meet, and what to do about it."""
+    """What a callback to this URL would meet, and what to do about it.
+
+    Raises ValueError for an attempt that neither was answered nor failed.
+    """
     host = urlsplit(attempt.url).netloc
     if attempt.private:
         return _trouble(Trouble.PRIVATE, f"{host} is {', '.join(attempt.private)}: no provider can reach that")

@@ -40,7 +40,7 @@ ACCOUNT_TROUBLE_PAUSES = timedelta(minutes=10)  # arrears are mended by a person
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """What the receiver knows of a provider account besides its dialect."""
+    """What the journal needs of a provider account: its dialect, and how much of it may be used."""
 
     provider: Provider
     slot_limit: int | None

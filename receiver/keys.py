@@ -89,7 +89,7 @@ class StoredKey:
 
 
 def mint_bearer(random: bytes) -> str:
-    """A bearer key: `hlk_` and the random bytes, of which there must be RANDOM_BYTES."""
+    """A bearer key: `hlk_` and the random bytes. Raises ValueError where they are fewer than RANDOM_BYTES."""
     if len(random) < RANDOM_BYTES:
         raise ValueError(f"a key of {len(random)} random bytes can be guessed: give {RANDOM_BYTES}")
     return BEARER_PREFIX + _base64url(random)

@@ -6,11 +6,11 @@ import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from uuid import uuid4
 
 import structlog
 
+from receiver.accounts import Accounts, limits_of, query_plan, rules_of
 from receiver.boot import public_url_of, sqlite_path
 from receiver.config import Config
 from receiver.counters import Counters
@@ -18,30 +18,21 @@ from receiver.deadlines import Deadlines
 from receiver.feed import Feed
 from receiver.inbound import InboundLimits
 from receiver.ingest import Ingest, LedgerJudge
-from receiver.journal import Account, LedgerJournal
+from receiver.journal import LedgerJournal
 from receiver.keyring import Keyring
 from receiver.keys import StoredKey
 from receiver.ledger.base import Change
 from receiver.ledger.openings import NOBODY, Client, Opened, OpenedAs
 from receiver.ledger.sqlite import SqliteLedger
-from receiver.listing import LONGEST_PATIENCE
-from receiver.outbox.attempts import Attempts
-from receiver.outbox.clients import ClientCallbacks
 from receiver.outbox.opening import OpenDestination, open_destinations
-from receiver.outbox.relay import ClientRelay, Relay
-from receiver.outbox.resolving import resolve_by_system
 from receiver.pathhealth import PathHealth, PathState
-from receiver.poller import Poller
-from receiver.questions import Worth
 from receiver.replay import Replay, accounts_of
-from receiver.schedule import QueryPlan
-from receiver.sender import Sender
-from receiver.task import Decision, Rules
+from receiver.task import Decision
+from receiver.telling import Telling
 from receiver.waiting import Waiting
 from receiver.watch import LedgerWatch
-from receiver.worker import Worker
-from submitter.client import Connect, ProviderClient, trusted_roots
-from submitter.inflight import InFlight
+from receiver.worker import Duty, Worker
+from submitter.client import Connect, ProviderClient
 from submitter.journal import Submission
 from submitter.moments import Moment
 from submitter.providers import provider_for
@@ -52,7 +43,6 @@ log = structlog.get_logger("runtime")
 
 CALLBACK_SECRET = "callback_secret"  # noqa: S105 - the name of a setting
 SOURCE = "source"  # the setting that names this ledger in the world
-TELLING_ENDS_WITHIN = timedelta(seconds=3)  # platforms kill after ten or more; what is cut short is told again
 FIX_OF_PATH = {
     PathState.DARK: "no callback arrives: 'hookledger doctor' finds out why; every task is asked about meanwhile",
     PathState.LIMPING: "some callbacks are lost: 'hookledger doctor' tries the way they take",
@@ -95,19 +85,12 @@ class Runtime:
         self.providers: Mapping[str, Provider] = {
             name: provider_for(name, account) for name, account in config.providers.items()
         }
-        judge = LedgerJudge(rules=_rules(config, self.providers), plan=plan)
-        self.ingest = Ingest(ledger, judge, on_work=self._wake_for)
+        judge = LedgerJudge(rules=rules_of(config, self.providers), plan=plan)
+        self.ingest = Ingest(ledger, judge, on_work=self._decided)
         self.journal = LedgerJournal(
             ledger,
             self.ingest,
-            accounts={
-                name: Account(
-                    provider=provider,
-                    slot_limit=config.providers[name].slots,
-                    units_per_day=config.providers[name].limits.units_per_day,
-                )
-                for name, provider in self.providers.items()
-            },
+            accounts=limits_of(config, self.providers),
             public_url=public_url_of(config),
             secret=callback_secrets[0],
             plan=plan,
@@ -118,33 +101,24 @@ class Runtime:
         self.submitter = Submitter(
             config.providers, journal=self.journal, watch=self.watch, clock=clock, connect=connect
         )
-        self.pollers = {
-            name: Poller(
-                ledger,
-                self.ingest,
-                client,
-                budget_per_minute=config.polling.budget_per_minute,
-                clock=clock,
-                counters=self.counters,
-                patience=min(LONGEST_PATIENCE, config.polling.interval / 2),
-            )
-            for name, client in self.submitter.clients.items()
-        }
-        self._sending = InFlight()
-        self._senders = {name: self._sender(name) for name in config.providers}
-        self._destinations = destinations
-        self._telling = InFlight()
-        self._relays = [self._relay(each) for each in destinations]
-        self._clients = ClientCallbacks(config.gateway, clock=clock, resolve=resolve_by_system, roots=trusted_roots)
-        self._client_relay = ClientRelay(
-            ledger, self._clients, attempts=self._attempts(lambda: self.worker.wake(self._client_relay))
-        )
-        questions = self.pollers if config.polling.enabled else {}
-        self.worker = Worker(
-            [*self._senders.values(), *questions.values(), Deadlines(ledger, judge), *self._relays, self._client_relay],
+        self.accounts = Accounts(
+            config,
+            ledger,
+            ingest=self.ingest,
+            journal=self.journal,
+            submitter=self.submitter,
             clock=clock,
-            sending=self._sending,
-            telling=self._telling,
+            counters=self.counters,
+            wake=self._wake,
+        )
+        self._telling = Telling(
+            ledger, destinations, config.gateway, source=source, clock=clock, counters=self.counters, wake=self._wake
+        )
+        self.worker = Worker(
+            [*self.accounts.duties, Deadlines(ledger, judge), *self._telling.duties],
+            clock=clock,
+            sending=self.accounts.in_flight,
+            telling=self._telling.in_flight,
         )
         self._working: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -235,10 +209,9 @@ class Runtime:
         self.begin_stopping()
         if self._working is not None:
             await self._working
-        await self._sending.drain()
+        await self.accounts.in_flight.drain()
         await self.submitter.aclose()
-        await self._telling.end(within=TELLING_ENDS_WITHIN)
-        await asyncio.gather(self._clients.aclose(), *(each.destination.aclose() for each in self._destinations))
+        await self._telling.aclose()
         await self.feed.aclose()
         await self.keyring.aclose()
         await self.ledger.aclose()
@@ -255,77 +228,23 @@ class Runtime:
         self.counters.turned(provider, path.state)
         say = log.info if path.state is PathState.ALIVE else log.warning
         say(f"path.{path.state}", provider=provider, loss=round(path.loss, 3), fix=FIX_OF_PATH.get(path.state))
-        if self.config.polling.enabled and provider in self.pollers:
-            self.worker.wake(self.pollers[provider])
+        self.accounts.wake_poller(provider)
 
     def _changed(self, change: Change) -> None:
         """Something was committed: those who wait for it are told."""
         self.waiting.wake(change.tasks)
         if change.has_events:
             self.feed.wake()
-            if self._relays:
-                self.worker.wake(*self._relays)
-            if change.has_callbacks:
-                self.worker.wake(self._client_relay)
+        self._telling.wake_for(change)
 
-    def _sender(self, provider: str) -> Sender:
-        account = self.config.providers[provider]
-        sender = Sender(
-            self.ledger,
-            self.journal,
-            self.submitter,
-            provider=provider,
-            slot_limit=account.slots,
-            units_per_day=account.limits.units_per_day,
-            clock=self.clock,
-            in_flight=self._sending,
-            on_room=lambda: self.worker.wake(sender),
-        )
-        return sender
-
-    def _relay(self, opened: OpenDestination) -> Relay:
-        relay = Relay(
-            self.ledger,
-            opened.name,
-            opened.destination,
-            source=self.source,
-            attempts=self._attempts(lambda: self.worker.wake(relay)),
-        )
-        return relay
-
-    def _attempts(self, on_room: Callable[[], None]) -> Attempts:
-        return Attempts(self.ledger, clock=self.clock, counters=self.counters, in_flight=self._telling, on_room=on_room)
-
-    def _wake_for(self, decision: Decision) -> None:
-        """Who has something to do now: the poller of a doubt, the sender of an account whose slot is free."""
+    def _decided(self, decision: Decision) -> None:
+        """A decision leaves something to do: those whose work it is are told."""
         if decision.path is not None:
             self._path_turned(decision.task.provider, decision.path)
-        account = self.config.providers.get(decision.task.provider)
-        if account is None:
-            return  # no longer configured: nobody asks or sends for it
-        if decision.ask_now and self.config.polling.enabled:
-            self.worker.wake(self.pollers[decision.task.provider])
-        if account.slots is not None:
-            self.worker.wake(self._senders[decision.task.provider])
+        self.accounts.wake_for(decision)
 
-
-def query_plan(config: Config) -> QueryPlan:
-    """The schedule of questions that the configuration asks for."""
-    polling = config.polling
-    worth = Worth(query_price=polling.query_price, second_worth=polling.second_worth) if polling.learn else None
-    return QueryPlan(
-        first_after=polling.first_after, interval=polling.interval, give_up_after=polling.give_up_after, worth=worth
-    )
-
-
-def _rules(config: Config, providers: Mapping[str, Provider]) -> dict[str, Rules]:
-    return {
-        name: Rules(
-            confirm=config.providers[name].confirm,
-            callback_id_is_task_id=provider.capabilities.callback_id_is_task_id,
-        )
-        for name, provider in providers.items()
-    }
+    def _wake(self, duty: Duty) -> None:
+        self.worker.wake(duty)
 
 
 async def _callback_secrets(config: Config, ledger: SqliteLedger) -> tuple[str, ...]:

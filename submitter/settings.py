@@ -35,7 +35,10 @@ BASE_URLS: dict[Kind, str] = {
 
 
 def parse_duration(text: object) -> object:
-    """`"90s"`, `"25m"`, `"24h"`, `"90d"`, `"500ms"` as a timedelta; anything that is no text is passed on."""
+    """`"90s"`, `"25m"`, `"24h"`, `"90d"`, `"500ms"` as a timedelta; anything that is no text is passed on.
+
+    Raises ValueError for a text that is no duration.
+    """
     if not isinstance(text, str):
         return text
     number, unit = text.strip().rstrip("mshd"), text.strip().lstrip("0123456789.")
@@ -65,7 +68,7 @@ Duration = Annotated[
 
 
 def listed(value: object) -> object:
-    """A list from the environment: JSON, or values between commas."""
+    """A list from the environment: JSON, or values between commas. Raises ValueError for JSON that is none."""
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("["):

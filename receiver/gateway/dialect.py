@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 from pydantic_core import to_json
 
-from submitter.providers.codes import SUCCESS_CODES
 from submitter.settings import Kind
 
 Said: TypeAlias = Mapping[str, Any]
@@ -66,16 +65,6 @@ def not_found(kind: Kind, *, request_id: str) -> Answer:
     if kind == "cometapi":
         return Answer(http_status=400, body=_TASK_NOT_EXIST)
     return refused(kind, NOT_FOUND, request_id=request_id)
-
-
-def code_in(said: object) -> str:
-    """The business code of an answer, as text; empty where it has none, or says that all is well."""
-    if not isinstance(said, Mapping):
-        return ""
-    error = said.get("error")
-    code = error.get("code") if isinstance(error, Mapping) else said.get("code")
-    shown = str(code) if isinstance(code, str | int) and not isinstance(code, bool) else ""
-    return "" if shown.lower() in SUCCESS_CODES else shown
 
 
 def _comet(objection: Objection, request_id: str) -> Said:

@@ -117,7 +117,10 @@ class KlingFamily:
         return self.read_report(received.body), trust
 
     def trust_of(self, received: Received, *, now: Moment) -> Trust:
-        """Whether callbacks of this generation are signed is nowhere said, so a missing signature is no forgery."""
+        """How a callback is known to be the provider's. Raises BadSignature.
+
+        Whether callbacks of this generation are signed is nowhere said, so a missing signature is no forgery.
+        """
         secrets = [secret.get_secret_value() for secret in self.settings.webhook_secrets]
         is_signed = "webhook-signature" in received.headers
         if secrets and is_signed:

@@ -53,7 +53,7 @@ def read_tasks(value: Json, *, provider: str) -> list[StatusReport]:
 
 
 def read_task(value: Json, *, provider: str) -> StatusReport:
-    """One task object: documented, newer, wrapped by a gateway, or in an envelope of its own."""
+    """One task object: documented, newer, wrapped by a gateway, or in an envelope of its own. Raises Unreadable."""
     fields = _fields(value)
     if _wrappers(fields) > MAX_WRAPPERS:
         raise Unreadable(f"a task in more than {MAX_WRAPPERS} wrappers")

@@ -1,6 +1,7 @@
 """One sandbox and one receiver for the whole run, as real commands; each test brings ids of its own."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +25,9 @@ def receiver(tmp_path_factory: pytest.TempPathFactory, sandbox: Running) -> Iter
     with serving(folder) as running:
         yield running
         assert 0 == running.end()
+
+
+@pytest.fixture
+def folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file of another test, or of whoever runs it, lies where configurations are looked for."""
+    monkeypatch.chdir(tmp_path)

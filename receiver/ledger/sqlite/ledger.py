@@ -1,4 +1,8 @@
-"""SqliteLedger: the protocol of `receiver.ledger.base`, over one writer and one reader."""
+"""SqliteLedger: the protocol of `receiver.ledger.base`, over one writer and one reader.
+
+Long and not divided: each method binds one function of a module beside this one to the writer's queue, or asks the
+reader, so that there is nothing to be read here but the list.
+"""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class SqliteReader:
 
     @classmethod
     async def open(cls, path: Path) -> SqliteReader:
-        """Open an existing database of the current version."""
+        """Open an existing database of the current version. Raises LedgerUnusable, also as LedgerOutdated."""
         connection = await connect_reader(path)
         try:
             await in_thread(connection, require_current)
