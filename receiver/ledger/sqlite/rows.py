@@ -252,7 +252,9 @@ def _changes(before: Task, after: Task) -> dict[str, Any]:
     if before is after:
         return {}
     known = vars(before)
-    return _columns({name: value for name, value in vars(after).items() if value != known[name]})
+    return _columns(
+        {name: value for name, value in vars(after).items() if value is not known[name] and value != known[name]}
+    )
 
 
 def _columns(fields: dict[str, Any]) -> dict[str, Any]:
