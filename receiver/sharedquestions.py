@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypedDict
 
 import structlog
 
@@ -118,12 +119,9 @@ class SharedQuestions:
         self, together: Together, claims: Sequence[Claim], reports: Sequence[StatusReport]
     ) -> tuple[list[Outcome], PageResult]:
         """Everything that the answer says of our tasks: of those asked about, and the finals of others that run."""
-        known = await self._ledger.listed_tasks(
-            self._provider,
-            external_task_ids=[each.external_task_id for each in reports if each.external_task_id is not None],
-            task_ids=[each.provider_task_id for each in reports if each.provider_task_id is not None],
-        )
-        about = _reports_by_task([*known, *(each.task for each in claims)], reports)
+        ours = await self._ledger.count_listed(self._provider, **_ids_in(reports))
+        ended = await self._ledger.listed_tasks(self._provider, **_ids_in([each for each in reports if each.is_final]))
+        about = _reports_by_task([*ended, *(each.task for each in claims)], reports)
         claimed = {each.task.external_task_id for each in claims}
         finals = [name for name, report in about.items() if report.is_final and name not in claimed]
         riders = await self._ledger.claim_riders(self._provider, finals, now=self._clock(), lease=LEASE)
@@ -137,7 +135,7 @@ class SharedQuestions:
         not_shown = AnswerKind.NOT_IN_BATCH if together.shape is Shape.BATCH else AnswerKind.NOT_ON_PAGE
         outcomes += [self._outcome(each, not_shown) for each in unseen]
         brought = sum(kind is AnswerKind.HEARD for kind in kinds)
-        return outcomes, self._result(together, listed=len(reports), ours=len(known), brought=brought)
+        return outcomes, self._result(together, listed=len(reports), ours=ours, brought=brought)
 
     async def _hear(self, claim: Claim, report: StatusReport) -> AnswerKind:
         heard = Heard(
@@ -226,6 +224,20 @@ def was_there_before(task: Task, report: StatusReport) -> bool:
     if report.created_at is None or task.sent_at is None:
         return False
     return report.created_at < task.sent_at - millis(FOUND_BEFORE_SENT)
+
+
+class _Ids(TypedDict):
+    """What a ledger finds tasks by."""
+
+    external_task_ids: list[str]
+    task_ids: list[str]
+
+
+def _ids_in(reports: Sequence[StatusReport]) -> _Ids:
+    return _Ids(
+        external_task_ids=[each.external_task_id for each in reports if each.external_task_id is not None],
+        task_ids=[each.provider_task_id for each in reports if each.provider_task_id is not None],
+    )
 
 
 def _reports_by_task(tasks: Sequence[Task], reports: Sequence[StatusReport]) -> dict[str, StatusReport]:

@@ -217,7 +217,10 @@ class Ledger(Outbox, Protocol):
     async def listed_tasks(
         self, provider: str, *, external_task_ids: Sequence[str], task_ids: Sequence[str]
     ) -> list[Task]:
-        """This account's tasks that have one of these ids, ours or the provider's own."""
+        """This account's running tasks that have one of these ids, ours or the provider's own."""
+
+    async def count_listed(self, provider: str, *, external_task_ids: Sequence[str], task_ids: Sequence[str]) -> int:
+        """How many of this account's tasks, whether they run or not, have one of these ids."""
 
     async def accounts(self) -> list[AccountState]:
         """Every provider that was ever left in peace, and whether it is."""

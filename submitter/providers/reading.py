@@ -67,7 +67,7 @@ def read_task(value: Json, *, provider: str) -> StatusReport:
 def _wrappers(fields: Fields) -> int:
     """How many objects lie around the innermost one, as far as it matters."""
     count, inner = 0, fields.get("data")
-    while isinstance(inner, Mapping) and count <= MAX_WRAPPERS:
+    while isinstance(inner, dict) and count <= MAX_WRAPPERS:
         count, inner = count + 1, inner.get("data")
     return count
 
@@ -142,7 +142,7 @@ def _images(fields: Fields, result: Fields) -> tuple[tuple[ResultImage, ...], bo
     """The images, and whether they are a series. A series lists its own in `series_images`."""
     is_series = result.get("result_type") == "series" or bool(result.get("series_images"))
     listed = _list(result.get("series_images")) or _list(result.get("images")) or _outputs(fields)
-    return tuple(_each_image(listed[:MAX_IMAGES])), is_series
+    return (tuple(_each_image(listed[:MAX_IMAGES])) if listed else ()), is_series
 
 
 def _outputs(fields: Fields) -> list[Json]:
@@ -215,6 +215,8 @@ def _text(fields: Fields, *names: str) -> str:
     """The first of these fields that has text or a number; U+0000, which a database may cut at, is replaced."""
     for name in names:
         value = fields.get(name)
+        if value is None:
+            continue
         if isinstance(value, str):
             if value:
                 return value.replace("\x00", "\ufffd")

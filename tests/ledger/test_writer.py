@@ -126,6 +126,17 @@ async def test_order_is_kept_whatever_kinds_of_writes_come(desk: Desk) -> None:
     assert ["1", "2", "3"] == desk.note.calls[0]
 
 
+async def test_kinds_that_come_by_turns_are_a_call_each_and_everybody_has_his_own_outcome(desk: Desk) -> None:
+    other = Note()
+    futures = [desk.writer.enqueue(desk.note if number % 2 else other, f"a{number}") for number in range(6)]
+
+    outcomes = await asyncio.gather(*futures)
+
+    assert [f"A{number}" for number in range(6)] == outcomes
+    assert [["a0", "a2", "a4"]] == other.calls
+    assert [["a1", "a3", "a5"]] == desk.note.calls
+
+
 async def test_a_batch_is_bounded_in_count(desk: Desk) -> None:
     await asyncio.gather(*(desk.add("x") for _ in range(MAX_BATCH * 2 + 1)))
 

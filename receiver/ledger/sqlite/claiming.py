@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -11,13 +10,13 @@ from datetime import timedelta
 
 from receiver.acquaintance import QUESTIONS_REST
 from receiver.ledger.base import Claim, Judge, Pause
-from receiver.ledger.errors import NotPossible, UnknownTask
+from receiver.ledger.errors import NotPossible
 from receiver.ledger.openings import AccountRefusal
 from receiver.ledger.sqlite.acquaintances import Acquaintances
 from receiver.ledger.sqlite.budget import A_SHARE, Budget, add_questions
 from receiver.ledger.sqlite.events import write_decision
 from receiver.ledger.sqlite.paths import Paths
-from receiver.ledger.sqlite.rows import ROW, TaskRow, fetch, row_of, update_tasks
+from receiver.ledger.sqlite.rows import ROW, TaskRow, fetch, row_of, rows_by_id, update_tasks
 from receiver.ledger.sqlite.sending import queue_again
 from receiver.ledger.sqlite.timings import Timings
 from receiver.lifecycle import expire, refuse
@@ -88,14 +87,14 @@ def claim_task(raw: sqlite3.Connection, external_task_id: str, *, now: Moment, l
 
 def settle(raw: sqlite3.Connection, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause]) -> list[Task]:
     """Give claims back; the tasks as they are then. An outcome under an old fence, or for no task, changes nothing."""
-    settled: list[Task] = []
+    rows = rows_by_id(raw, [outcome.external_task_id for outcome in outcomes])
+    settled = [(rows[each.external_task_id], each) for each in outcomes if _is_awaited(rows, each)]
     beside = _Beside(paths=Paths(raw, judge), timings=Timings(raw), acquaintances=Acquaintances(raw))
-    for outcome in outcomes:
-        with contextlib.suppress(UnknownTask):
-            row = fetch(raw, outcome.external_task_id)
-            if row.fence == outcome.fence:
-                beside.acquaintances.note(row, outcome)
-                settled.append(_settle_one(raw, row, outcome, judge, beside))
+    for row, outcome in settled:
+        beside.acquaintances.note(row, outcome)
+        _settle_one(raw, row, outcome, judge, beside)
+    update_tasks(raw, [row for row, _ in settled])
+    _give_back(raw, settled)
     beside.acquaintances.write()
     for pause in pauses:
         raw.execute(
@@ -109,7 +108,7 @@ def settle(raw: sqlite3.Connection, outcomes: Sequence[Outcome], judge: Judge, p
             """,
             (pause.provider, pause.until, pause.reason, pause.is_stop, _refusal_text(pause.refusal)),
         )
-    return settled
+    return [row.task for row, _ in settled]
 
 
 def _refusal_text(refusal: AccountRefusal | None) -> str | None:
@@ -250,7 +249,12 @@ class _Beside:
     acquaintances: Acquaintances
 
 
-def _settle_one(raw: sqlite3.Connection, row: TaskRow, outcome: Outcome, judge: Judge, beside: _Beside) -> Task:
+def _is_awaited(rows: Mapping[str, TaskRow], outcome: Outcome) -> bool:
+    row = rows.get(outcome.external_task_id)
+    return row is not None and row.fence == outcome.fence
+
+
+def _settle_one(raw: sqlite3.Connection, row: TaskRow, outcome: Outcome, judge: Judge, beside: _Beside) -> None:
     if outcome.kind in UNCOUNTED:
         is_doubt = outcome.purpose is Purpose.DOUBT
         row.task = replace(row.task, queries=row.task.queries - 1, doubt_queries=row.task.doubt_queries - is_doubt)
@@ -272,15 +276,19 @@ def _settle_one(raw: sqlite3.Connection, row: TaskRow, outcome: Outcome, judge: 
     if following is Next.SEND_AGAIN:
         queue_again(row, now=outcome.now)
     decision = _end(row.task, outcome) if following is Next.END else None
-    if decision is None:
-        update_tasks(raw, [row])
-    else:
+    if decision is not None:
         write_decision(raw, row, decision)
+
+
+def _give_back(raw: sqlite3.Connection, settled: Sequence[tuple[TaskRow, Outcome]]) -> None:
+    """End the leases, and note who is not to be asked about in company any more."""
     raw.execute(
-        "update tasks set lease_until = null, alone = max(alone, ?) where key = ?",
-        (_ALONE.get(outcome.kind, 0), row.key),
+        """
+        update tasks set lease_until = null, alone = max(alone, given.value ->> 1)
+          from json_each(?) as given where tasks.key = given.value ->> 0
+        """,
+        (json.dumps([(row.key, _ALONE.get(outcome.kind, 0)) for row, outcome in settled]),),
     )
-    return row.task
 
 
 def _count_misses(row: TaskRow, outcome: Outcome) -> None:

@@ -13,7 +13,7 @@ from receiver.ledger.evidence import path_after
 from receiver.ledger.sqlite.events import insert_events
 from receiver.ledger.sqlite.links import Links
 from receiver.ledger.sqlite.paths import Paths
-from receiver.ledger.sqlite.rows import ROW, TaskRow, forget_pictures, insert_task, row_of, update_tasks
+from receiver.ledger.sqlite.rows import TaskRow, forget_pictures, insert_task, rows_by_id, update_tasks
 from receiver.ledger.sqlite.sets import select_in
 from receiver.ledger.sqlite.timings import Timings
 from receiver.pathhealth import PathHealth, PathState
@@ -51,7 +51,7 @@ class _Batch:
         self._paths = Paths(raw, judge)
         self._latest = max(heard.now for heard in items)
         ids = list(dict.fromkeys(heard.external_task_id for heard in items))
-        self._rows = _rows_by_id(raw, ids)
+        self._rows = rows_by_id(raw, ids)
         self._tombstones = _tombstones(raw, ids) if len(self._rows) < len(ids) else {}
         self._owners = _Owners(raw, items, self._rows)
         self._facts = {id(heard): fingerprint(heard.external_task_id, heard.report) for heard in items}
@@ -206,12 +206,6 @@ def _owners(raw: sqlite3.Connection, ids: Sequence[_Id]) -> dict[_Id, dict[str, 
             is_proven = column == "task_id" and source in _PROOF
             owners.setdefault((provider, said), {}).setdefault(owner, is_proven)
     return owners
-
-
-def _rows_by_id(raw: sqlite3.Connection, ids: Sequence[str]) -> dict[str, TaskRow]:
-    found = select_in(raw, ROW, "tasks", ("external_task_id",), [(each,) for each in ids])
-    rows = map(row_of, found)
-    return {row.task.external_task_id: row for row in rows}
 
 
 def _tombstones(raw: sqlite3.Connection, ids: Sequence[str]) -> dict[str, Task]:

@@ -51,6 +51,7 @@ from receiver.ledger.sqlite.hearing import Hear
 from receiver.ledger.sqlite.lock import LedgerLock
 from receiver.ledger.sqlite.looking import Looks
 from receiver.ledger.sqlite.opening import open_task, promise
+from receiver.ledger.sqlite.openingtogether import OpenTogether, is_free
 from receiver.ledger.sqlite.reader import SqliteReader
 from receiver.ledger.sqlite.writer import Single, Writer
 from receiver.lifecycle import HELD_FOR
@@ -79,6 +80,7 @@ class SqliteLedger:
         self._reader = reader
         self._looks = looks
         self._hear: Hear | None = None
+        self._open = OpenTogether()
         self._writer = Writer(connection, on_commit=self._committed)
 
     @classmethod
@@ -165,6 +167,8 @@ class SqliteLedger:
 
     async def open_task(self, opening: Opening) -> Opened:
         """As Ledger.open_task."""
+        if is_free(opening):
+            return await self._writer.write(self._open, opening, size=len(opening.request))
         name, inline = opening.external_task_id, opening.inline
         if inline:
             size = sum(map(len, inline.values()))
@@ -239,6 +243,10 @@ class SqliteLedger:
     ) -> list[Task]:
         """As Ledger.listed_tasks."""
         return await self._reader.listed_tasks(provider, external_task_ids=external_task_ids, task_ids=task_ids)
+
+    async def count_listed(self, provider: str, *, external_task_ids: Sequence[str], task_ids: Sequence[str]) -> int:
+        """As Ledger.count_listed."""
+        return await self._reader.count_listed(provider, external_task_ids=external_task_ids, task_ids=task_ids)
 
     async def accounts(self) -> list[AccountState]:
         """As Ledger.accounts."""

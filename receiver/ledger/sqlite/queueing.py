@@ -187,8 +187,15 @@ class _Queue:
 
 def take_turn(raw: sqlite3.Connection, provider: str, tenant: str, slots: int) -> None:
     """One that found room at once, and waited for no turn, has had it all the same."""
-    served = _served(raw, provider, [tenant])
-    _write(raw, provider, served, after_turn(served, tenant, slots))
+    take_turns(raw, provider, [(tenant, slots)])
+
+
+def take_turns(raw: sqlite3.Connection, provider: str, taken: Sequence[tuple[str, int]]) -> None:
+    """The same for several, in their order: whose each is, and how many slots it takes."""
+    served = before = _served(raw, provider, [tenant for tenant, _ in taken])
+    for tenant, slots in taken:
+        served = after_turn(served, tenant, slots)
+    _write(raw, provider, before, served)
 
 
 def give_turn_back(raw: sqlite3.Connection, provider: str, tenant: str, slots: int) -> None:

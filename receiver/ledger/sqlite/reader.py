@@ -45,6 +45,15 @@ from submitter.providers.base import Trust
 T = TypeVar("T")
 MAX_LIMIT = 500
 
+# The keys of an account's tasks that have one of these ids, ours or the provider's own. By ours each is found at once;
+# with a bare `provider` the planner would look through all of the account's.
+_LISTED = """
+    select key from tasks where +provider = ?1 and external_task_id in (select value from json_each(?2))
+    union
+    select key from tasks
+     where provider = ?1 and task_id is not null and task_id in (select value from json_each(?3))
+"""
+
 
 class SqliteReader:
     """Reads a ledger, also one that another process writes. Raises LedgerUnavailable, and LedgerUnusable at opening."""
@@ -170,22 +179,24 @@ class SqliteReader:
     async def listed_tasks(
         self, provider: str, *, external_task_ids: Sequence[str], task_ids: Sequence[str]
     ) -> list[Task]:
-        """This account's tasks that have one of these ids."""
+        """This account's running tasks that have one of these ids."""
         rows = await self._all(
-            f"""
-            select {ROW} from tasks
-             where provider = ?1 and key in (
-                select key from tasks where external_task_id in (select value from json_each(?2))
-                union
-                select key from tasks
-                 where provider = ?1 and task_id is not null and task_id in (select value from json_each(?3))
-             )
-            """,  # noqa: S608 - names of this package
+            f"select {ROW} from tasks where key in ({_LISTED}) and settled_at is null",  # noqa: S608 - names of this package
             provider,
             json.dumps(external_task_ids),
             json.dumps(task_ids),
         )
         return [task_of(row) for row in rows]
+
+    async def count_listed(self, provider: str, *, external_task_ids: Sequence[str], task_ids: Sequence[str]) -> int:
+        """How many of this account's tasks have one of these ids."""
+        row = await self._one(
+            f"select count(*) from ({_LISTED})",  # noqa: S608 - from below
+            provider,
+            json.dumps(external_task_ids),
+            json.dumps(task_ids),
+        )
+        return 0 if row is None else int(row[0])
 
     async def accounts(self) -> list[AccountState]:
         """Every provider that was ever left in peace or asked, and whether it is in peace now."""

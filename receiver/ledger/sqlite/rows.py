@@ -11,7 +11,7 @@ from typing import Any
 
 from receiver.ledger.errors import UnknownTask
 from receiver.ledger.reading import StoredEvent
-from receiver.ledger.sqlite.sets import update_rows
+from receiver.ledger.sqlite.sets import select_in, update_rows
 from receiver.task import (
     Doubt,
     Record,
@@ -213,6 +213,13 @@ def fetch(raw: sqlite3.Connection, external_task_id: str) -> TaskRow:
     return row_of(row)
 
 
+def rows_by_id(raw: sqlite3.Connection, external_task_ids: Sequence[str]) -> dict[str, TaskRow]:
+    """Those of these tasks that there are, by our ids."""
+    found = select_in(raw, ROW, "tasks", ("external_task_id",), [(each,) for each in external_task_ids])
+    rows = map(row_of, found)
+    return {row.task.external_task_id: row for row in rows}
+
+
 def insert_task(raw: sqlite3.Connection, task: Task) -> TaskRow:
     """A new row."""
     columns, places = ", ".join(TASK_COLUMNS), ", ".join("?" * len(TASK_COLUMNS))
@@ -246,7 +253,9 @@ def _changes(before: Task, after: Task) -> dict[str, Any]:
     if before is after:
         return {}
     known = vars(before)
-    return _columns({name: value for name, value in vars(after).items() if value != known[name]})
+    return _columns(
+        {name: value for name, value in vars(after).items() if value is not known[name] and value != known[name]}
+    )
 
 
 def _columns(fields: dict[str, Any]) -> dict[str, Any]:

@@ -66,12 +66,12 @@ def claim_round(
 def claim_riders(
     raw: sqlite3.Connection, provider: str, external_task_ids: Sequence[str], *, now: Moment, lease: timedelta
 ) -> list[Claim]:
-    """Those that run and that nobody asks about at the moment."""
+    """Those that run and that nobody asks about at the moment: looked up one by one, however many others run."""
     found = raw.execute(
         f"""
         select {ROW} from tasks
-         where external_task_id in (select value from json_each(:ids)) and provider = :provider
-           and settled_at is null and sent_at is not null and (lease_until is null or lease_until <= :now)
+         where external_task_id in (select value from json_each(:ids)) and +provider = :provider
+           and +settled_at is null and sent_at is not null and (lease_until is null or lease_until <= :now)
         """,  # noqa: S608 - names of this package
         {"ids": json.dumps(external_task_ids), "provider": provider, "now": now},
     )

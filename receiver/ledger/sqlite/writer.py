@@ -7,7 +7,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import aiosqlite
 import structlog
@@ -31,7 +31,7 @@ Outcome_co = TypeVar("Outcome_co", covariant=True)
 
 
 class Write(Protocol[Item_contra, Outcome_co]):
-    """A kind of write. Entries of one kind that stand together in a batch are run in one call."""
+    """A kind of write. Entries of one kind in a batch are run in one call."""
 
     is_short: bool  # whether an entry takes so little that it may be run on the loop
 
@@ -61,6 +61,13 @@ class _Entry:
     item: Any
     size: int
     future: asyncio.Future[Any]
+
+
+class _Run(NamedTuple):
+    """The entries of a batch that are one kind of write."""
+
+    write: Write[Any, Any]
+    entries: list[_Entry]
 
 
 class Writer:
@@ -220,7 +227,12 @@ def _transact(raw: sqlite3.Connection, batch: Sequence[_Entry]) -> list[Any]:
 
 
 def _run_all(raw: sqlite3.Connection, batch: Sequence[_Entry]) -> list[Any]:
-    return [outcome for write, items in _runs(batch) for outcome in write.run(raw, items)]
+    """The outcome of each, in the batch's order."""
+    outcomes: dict[int, Any] = {}
+    for run in _runs(batch):
+        of_run = run.write.run(raw, [entry.item for entry in run.entries])
+        outcomes |= zip(map(id, run.entries), of_run, strict=True)
+    return [outcomes[id(entry)] for entry in batch]
 
 
 def _roll_back(raw: sqlite3.Connection) -> None:
@@ -232,14 +244,22 @@ def _is_short(batch: Sequence[_Entry]) -> bool:
     return sum(entry.size for entry in batch) <= SHORT_BYTES and all(entry.write.is_short for entry in batch)
 
 
-def _runs(batch: Sequence[_Entry]) -> list[tuple[Write[Any, Any], list[Any]]]:
-    """Neighbours of one kind together, in the order they came."""
-    runs: list[tuple[Write[Any, Any], list[Any]]] = []
+def _runs(batch: Sequence[_Entry]) -> list[_Run]:
+    """Entries of one kind together, in the order they came; what stands alone keeps its place among them.
+
+    Kinds may pass each other: nobody knows of an entry's outcome before the commit, so that none of a batch was made
+    for another's sake.
+    """
+    runs: list[_Run] = []
+    joined: dict[int, _Run] = {}
     for entry in batch:
-        if runs and runs[-1][0] is entry.write:
-            runs[-1][1].append(entry.item)
-        else:
-            runs.append((entry.write, [entry.item]))
+        if isinstance(entry.write, Single):
+            joined.clear()
+        run = joined.get(id(entry.write))
+        if run is None:
+            run = joined[id(entry.write)] = _Run(entry.write, [])
+            runs.append(run)
+        run.entries.append(entry)
     return runs
 
 

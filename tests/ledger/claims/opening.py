@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from receiver.ledger.base import Pause
 from receiver.ledger.errors import TaskExists
-from receiver.ledger.openings import OpenedAs
+from receiver.ledger.openings import Client, Opened, OpenedAs
 from receiver.ledger.reading import Query
 from receiver.straggler import AnswerKind
 from receiver.task import TaskState
@@ -15,6 +17,7 @@ from tests.ledger.builders import (
     MINUTE,
     NOW,
     OURS,
+    PROVIDER,
     SUBMITTED,
     SUCCEED,
     THEIRS,
@@ -71,6 +74,52 @@ async def test_two_openers_at_once_send_it_once(engine: Engine) -> None:
     outcomes = [(await each).outcome for each in (one, other)]
 
     assert [OpenedAs.TO_SEND, OpenedAs.ALREADY] == outcomes
+
+
+async def test_openings_at_once_are_each_as_if_alone(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await ledger.open_task(opening("t_known"))
+    await ledger.settle([], JUDGE, [Pause(provider="kling", until=NOW + MINUTE, reason="1302")])
+    openings = [
+        opening("t_new"),
+        opening("t_known"),
+        opening("t_new", request_digest=b"another"),
+        opening("t_waits", provider="kling"),
+        opening("t_newer"),
+    ]
+
+    outcomes = await asyncio.gather(*map(ledger.open_task, openings), return_exceptions=True)
+
+    assert isinstance(outcomes[2], TaskExists)
+    assert [OpenedAs.TO_SEND, OpenedAs.ALREADY, OpenedAs.QUEUED, OpenedAs.TO_SEND] == [
+        each.outcome for each in outcomes if isinstance(each, Opened)
+    ]
+    kept = [record.task.external_task_id for record in (await ledger.tasks(Query())).records]
+    assert ["t_known", "t_new", "t_newer", "t_waits"] == sorted(kept)
+
+
+async def test_the_id_of_a_pruned_task_is_taken(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await engine.run(f"insert into tombstones values ('{OURS}', '{PROVIDER}', 'succeeded', {NOW}, 3)")
+
+    with pytest.raises(TaskExists):
+        await ledger.open_task(opening())
+
+    assert await ledger.record(OURS) is None
+
+
+async def test_a_task_is_written_down_alike_by_whatever_name_its_client_knows_it(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    whole = {"is_series": True, "asks_watermark": True, "timing_class": "omni-image", "opened_by": "me", "slots": 2}
+    await ledger.open_task(opening(client=Client(tenant="ada", callback_url="https://ada.example"), **whole))
+    named = Client(tenant="ada", callback_url="https://ada.example", idempotency_key="name")
+    await ledger.open_task(opening(THEIRS, client=named, **whole))
+
+    columns = [name for (name,) in await engine.run("select name from pragma_table_info('tasks')")]
+    own = {"key", "external_task_id", "idempotency_key"}
+    both = await engine.run(f"select {', '.join(each for each in columns if each not in own)} from tasks")
+
+    assert tuple(both[0]) == tuple(both[1])
 
 
 async def test_another_request_under_the_same_id_is_refused_and_changes_nothing(engine: Engine) -> None:

@@ -195,6 +195,19 @@ async def test_listed_tasks_are_found_by_either_id_and_only_in_their_account(eng
     assert [] == elsewhere
 
 
+async def test_listed_tasks_are_those_that_run_and_all_are_counted(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await run(ledger, OURS, THEIRS)
+    await hear(ledger, callback(SUCCEED, image(), task=THEIRS))
+    ids_of_both = {"external_task_ids": [OURS, "t_none"], "task_ids": [f"p-{OURS}", f"p-{THEIRS}", "p-none"]}
+
+    running = await ledger.listed_tasks(PROVIDER, **ids_of_both)
+
+    assert [OURS] == [each.external_task_id for each in running]
+    assert 2 == await ledger.count_listed(PROVIDER, **ids_of_both)
+    assert 0 == await ledger.count_listed("kling", **ids_of_both)
+
+
 async def test_what_was_asked_is_counted_by_the_hour(engine: Engine) -> None:
     ledger = await engine.ledger()
     await run(ledger, OURS, THEIRS)
