@@ -225,6 +225,9 @@ class Ledger(Outbox, Protocol):
     async def note_life(self, provider: str, judge: Judge, *, now: Moment) -> PathHealth | None:
         """Something came by this account's callback path that is about no task; how it fares where that turned it."""
 
+    async def sound(self, provider: str, judge: Judge, *, now: Moment) -> int:
+        """Make a handful of tasks due at once, where the account's silence is worth it; how many (`receiver.sounding`)."""
+
     async def paths(self) -> Mapping[str, PathHealth]:
         """How each account's callbacks fare; one that is not named is alive, as far as anybody knows."""
 
@@ -292,6 +295,9 @@ class Ledger(Outbox, Protocol):
 
     async def next_query_at(self, provider: str) -> Moment | None:
         """When the first task of this account is to be asked about."""
+
+    async def next_sounding_at(self, provider: str, judge: Judge, *, now: Moment) -> Moment | None:
+        """When the account's silence will be worth a handful of questions, if that is soon."""
 
     async def next_deadline(self, judge: Judge) -> Moment | None:
         """When time alone decides something."""

@@ -39,6 +39,7 @@ from receiver.ledger.sqlite import (
     pictures,
     replaying,
     sending,
+    soundings,
     together,
     unreadable,
 )
@@ -252,6 +253,10 @@ class SqliteLedger:
         """As Ledger.note_life."""
         return await self._write(lambda raw: paths.note_life(raw, provider, judge, now=now))
 
+    async def sound(self, provider: str, judge: Judge, *, now: Moment) -> int:
+        """As Ledger.sound."""
+        return await self._write(lambda raw: soundings.sound(raw, provider, judge, now=now))
+
     async def paths(self) -> Mapping[str, PathHealth]:
         """As Ledger.paths."""
         return await self._reader.paths()
@@ -392,6 +397,10 @@ class SqliteLedger:
     async def next_query_at(self, provider: str) -> Moment | None:
         """As Ledger.next_query_at."""
         return await self._reader.next_query_at(provider)
+
+    async def next_sounding_at(self, provider: str, judge: Judge, *, now: Moment) -> Moment | None:
+        """As Ledger.next_sounding_at."""
+        return await self._reader.next_sounding_at(provider, judge, now=now)
 
     async def next_deadline(self, judge: Judge) -> Moment | None:
         """As Ledger.next_deadline."""

@@ -25,7 +25,7 @@ from receiver.ledger.reading import (
     StoredEvent,
     WireQuery,
 )
-from receiver.ledger.sqlite import looking, outboxreading, reporting
+from receiver.ledger.sqlite import looking, outboxreading, reporting, soundings
 from receiver.ledger.sqlite.connection import connect_reader, in_thread, is_store_trouble
 from receiver.ledger.sqlite.keys import all_keys
 from receiver.ledger.sqlite.outboxclients import next_client_delivery_at
@@ -154,6 +154,10 @@ class SqliteReader:
             """,
             {"provider": provider},
         )
+
+    async def next_sounding_at(self, provider: str, judge: Judge, *, now: Moment) -> Moment | None:
+        """As Ledger.next_sounding_at."""
+        return await self._read(lambda raw: soundings.next_sounding_at(raw, provider, judge, now=now))
 
     async def next_deadline(self, strict_providers: frozenset[str]) -> Moment | None:
         """The earliest deadline, or the end of the longest holding where one ends."""
