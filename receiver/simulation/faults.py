@@ -41,8 +41,8 @@ class Knobs:
     """A world to simulate. Rates are shares from 0 to 1: of callbacks, of creates, of queries or of tasks.
 
     `sigma` is the spread of the logarithm of the durations, whose mean is `mean`. About `in_flight` tasks are in
-    work at a time. `dark` is how long, once in the middle, no callback arrives at all. The first `warm_up` tasks teach
-    the receiver, and are not measured.
+    work at a time. `dark` is how long, once in the middle, no callback arrives at all, and `stall` how long no task gets
+    any further. The first `warm_up` tasks teach the receiver, and are not measured.
     """
 
     tasks: int = 1_000
@@ -61,6 +61,7 @@ class Knobs:
     forged: float = 0.0
     leaked: float = 0.0
     dark: timedelta = timedelta(0)
+    stall: timedelta = timedelta(0)
     crashes: int = 0
     clock_steps: int = 0
     warm_up: int = 0
@@ -75,8 +76,8 @@ class Knobs:
             raise ValueError(f"warm_up={self.warm_up}: at least one of {self.tasks} tasks is measured")
         if self.mean < timedelta(seconds=1) or not 0 <= self.sigma <= 3:
             raise ValueError("tasks take a second or more in the mean, and sigma is a number from 0 to 3")
-        if min(self.crashes, self.clock_steps, millis(self.dark)) < 0:
-            raise ValueError("neither crashes, clock steps nor a dark spell can be less than none")
+        if min(self.crashes, self.clock_steps, millis(self.dark), millis(self.stall)) < 0:
+            raise ValueError("neither crashes, clock steps, a dark spell nor a stall can be less than none")
 
     @property
     def span(self) -> int:
@@ -150,11 +151,13 @@ def fate_of(knobs: Knobs, number: int) -> Fate:
     spacing = knobs.span / knobs.tasks
     mean = millis(knobs.mean)
     log_mean = math.log(mean) - knobs.sigma**2 / 2
-    final_after = max(500, int(math.exp(log_mean + knobs.sigma * _NORMAL.inv_cdf(_within(chances[1])))))
+    lasting = max(500, int(math.exp(log_mean + knobs.sigma * _NORMAL.inv_cdf(_within(chances[1])))))
+    arrives_at = int(spacing * (number + chances[0]))
+    final_after = lasting + _stalled(knobs, arrives_at, lasting)
     is_early = chances[3] < knobs.early
     is_final_only = chances[11] < knobs.final_only and not is_early
     return Fate(
-        arrives_at=int(spacing * (number + chances[0])),
+        arrives_at=arrives_at,
         create=_create_fate(chances[2], knobs.unanswered),
         is_early=is_early,
         answered_after=_between(chances[4], _ANSWERED_WITHIN),
@@ -179,6 +182,12 @@ def dark_spell(knobs: Knobs) -> tuple[int, int]:
     return begins, begins + millis(knobs.dark)
 
 
+def stall(knobs: Knobs) -> tuple[int, int]:
+    """From when until when no task gets any further, as `dark_spell`."""
+    begins = int(knobs.span * (1 + _chances(knobs.seed, "stall", 0)[0]) / 3)
+    return begins, begins + millis(knobs.stall)
+
+
 def clock_steps(knobs: Knobs) -> list[Step]:
     """When the receiver's clock is set, and how far from the truth, in order."""
     steps = []
@@ -196,6 +205,14 @@ def crashes(knobs: Knobs) -> list[Crash]:
         when, how_far, how_long = _chances(knobs.seed, "crash", number)[:3]
         kills.append(Crash(at=int(lasting * when), commits=int(4 * how_far), down=int(20_000 * how_long)))
     return sorted(kills, key=lambda crash: crash.at)
+
+
+def _stalled(knobs: Knobs, arrives_at: int, lasting: int) -> int:
+    """How much longer a task takes that runs in the stall, or begins in it."""
+    if not knobs.stall:
+        return 0
+    begins, ends = stall(knobs)
+    return max(0, ends - max(begins, arrives_at)) if arrives_at + lasting > begins else 0
 
 
 def _create_fate(chance: float, unanswered: float) -> CreateFate:

@@ -21,7 +21,10 @@ from receiver.ingest import Ingest, LedgerJudge
 from receiver.ledger.base import Heard
 from receiver.lifecycle import news
 from receiver.runtime import Runtime
+from receiver.pathhealth import PathHealth, PathState
 from receiver.simulation import Knobs, OpenReceiver, SimulationReport, open_real, simulate_world
+from receiver.simulation.run import Simulation
+from receiver.simulation.world import PROVIDER
 from receiver.straggler import Next, Outcome
 from receiver.task import Decision, Rules, Task, Verdict
 from receiver.values import replace as replace_task
@@ -78,6 +81,7 @@ WORLDS = st.builds(
     forged=rates(),
     leaked=rates(),
     dark=st.sampled_from([timedelta(0), timedelta(seconds=30), timedelta(minutes=10)]),
+    stall=st.sampled_from([timedelta(0), timedelta(minutes=1)]),
     crashes=st.integers(0, 4),
     clock_steps=st.integers(0, 3),
 )
@@ -161,6 +165,37 @@ def test_ten_dark_minutes_are_noticed_within_the_time_of_ten_tasks(in_flight: in
     assert report.dark_noticed_after is not None
     assert report.dark_noticed_after <= 10 * knobs.mean.total_seconds() / in_flight
     assert [] == report.broken
+
+
+@pytest.mark.parametrize(("in_flight", "tasks", "within"), [(20, 700, 20), (100, 1_500, 15)])
+def test_of_many_in_flight_a_handful_tells_of_the_dark(in_flight: int, tasks: int, within: float) -> None:
+    """Before the silence of the account was sounded, one waited for the tail: 33 and 41 s."""
+    report = simulated(Knobs(tasks=tasks, in_flight=in_flight, dark=timedelta(minutes=3)), account=ONE_BY_ONE)
+
+    assert report.dark_noticed_after is not None
+    assert report.dark_noticed_after <= within
+    assert [] == report.broken
+
+
+def test_a_provider_that_stands_still_for_a_minute_darkens_nothing() -> None:
+    path, asked_in_vain = asyncio.run(_path_after(Knobs(tasks=700, in_flight=20, stall=timedelta(minutes=1))))
+    _, asked = asyncio.run(_path_after(Knobs(tasks=700, in_flight=20)))
+
+    assert (PathState.ALIVE, 0) == (path.state, path.told)
+    assert 0 < path.soundings <= 8
+    assert asked_in_vain - asked < 0.1
+
+
+async def _path_after(knobs: Knobs) -> tuple[PathHealth, float]:
+    """How the path is at the end, and the questions for each task."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        simulation = Simulation(knobs, Path(folder), account=ONE_BY_ONE)
+        try:
+            await simulation.run()
+            paths = await simulation.receiver.runtime.ledger.paths()
+        finally:
+            await simulation.aclose()
+    return paths[PROVIDER], simulation.world.requests / knobs.tasks
 
 
 def test_every_kill_is_one_that_the_receiver_comes_back_from() -> None:
