@@ -7,14 +7,15 @@ so much more silence on a path that is alive is
 
     (p · S(r) + (1 - p) · S(b)) / (p · S(r) + (1 - p) · S(a))
 
-Tasks end independently, so the chance of the account's silence is the product, and its negative logarithm the sum: how
-many callbacks should have come, but for those that may be lost. At `IMPROBABLE` = 7 such a silence follows one callback
-in `e^7` = 1100, and it is sounded: a `HANDFUL` of tasks are asked about, those likeliest to have ended since, as
-soon as `EXPECTED` of them should have. What ended within the last `GRACE` does not count: its callback may be on its way.
+Tasks end independently, so the chance of the account's silence is the product, and its negative logarithm the sum:
+how many callbacks should have come, but for those that may be lost. At `IMPROBABLE` = 7 such a silence follows one
+callback in `e^7` = 1100, and it is sounded: a `HANDFUL` of tasks are asked about, those likeliest to have ended since,
+as soon as `EXPECTED` of them should have. What ended within the last `GRACE` does not count: its callback may be on
+its way.
 
-A sounding judges nothing. Its answers are evidence as all others are (`receiver.pathhealth`): two misses make
-a suspicion, and that asks about the rest. If all of the handful still run, it is the provider that is slow: the silence is
-counted anew from then on, and each sounding without a callback in between takes one twice as improbable.
+A sounding judges nothing. Its answers are evidence as all others are (`receiver.pathhealth`): two misses make a
+suspicion, and that asks about the rest. If all of the handful still run, it is the provider that is slow: the silence
+is counted anew from then on, and each sounding without a callback in between takes one twice as improbable.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from receiver.durations import share_within
 from receiver.pathhealth import GRACE, PathHealth
 from receiver.timing import Known
-from submitter.moments import Moment, millis
+from submitter.moments import Moment
 
 HANDFUL = 5  # questions
 IMPROBABLE = 7.0  # nats

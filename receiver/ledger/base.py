@@ -226,7 +226,7 @@ class Ledger(Outbox, Protocol):
         """Something came by this account's callback path that is about no task; how it fares where that turned it."""
 
     async def sound(self, provider: str, judge: Judge, *, now: Moment) -> int:
-        """Make a handful of tasks due at once, where the account's silence is worth it; how many (`receiver.sounding`)."""
+        """Make a handful of tasks due at once, if the account's silence is worth it (`receiver.sounding`); how many."""
 
     async def paths(self) -> Mapping[str, PathHealth]:
         """How each account's callbacks fare; one that is not named is alive, as far as anybody knows."""

@@ -41,8 +41,8 @@ class Knobs:
     """A world to simulate. Rates are shares from 0 to 1: of callbacks, of creates, of queries or of tasks.
 
     `sigma` is the spread of the logarithm of the durations, whose mean is `mean`. About `in_flight` tasks are in
-    work at a time. `dark` is how long, once in the middle, no callback arrives at all, and `stall` how long no task gets
-    any further. The first `warm_up` tasks teach the receiver, and are not measured.
+    work at a time. `dark` is how long, once in the middle, no callback arrives at all, and `stall` how long no task
+    gets any further. The first `warm_up` tasks teach the receiver, and are not measured.
     """
 
     tasks: int = 1_000

@@ -20,8 +20,8 @@ from receiver.config import Config
 from receiver.ingest import Ingest, LedgerJudge
 from receiver.ledger.base import Heard
 from receiver.lifecycle import news
-from receiver.runtime import Runtime
 from receiver.pathhealth import PathHealth, PathState
+from receiver.runtime import Runtime
 from receiver.simulation import Knobs, OpenReceiver, SimulationReport, open_real, simulate_world
 from receiver.simulation.run import Simulation
 from receiver.simulation.world import PROVIDER
@@ -35,6 +35,7 @@ from submitter.request import Endpoint, ImageRequest
 from submitter.settings import ProviderSettings
 
 MEMORY = Path("/dev/shm")
+FOLDER = MEMORY if MEMORY.is_dir() else None
 ALL = 1.0
 
 
@@ -54,7 +55,7 @@ def simulated(
     knobs: Knobs, *, account: dict[str, Any] | None = None, receiver: OpenReceiver = open_real
 ) -> SimulationReport:
     polling = {"give_up_after": "2h"}  # what a wrong receiver never settles is soon over
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         return asyncio.run(
             simulate_world(knobs, Path(folder), polling=polling, account=account, open_receiver=receiver)
         )
@@ -188,7 +189,7 @@ def test_a_provider_that_stands_still_for_a_minute_darkens_nothing() -> None:
 
 async def _path_after(knobs: Knobs) -> tuple[PathHealth, float]:
     """How the path is at the end, and the questions for each task."""
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         simulation = Simulation(knobs, Path(folder), account=ONE_BY_ONE)
         try:
             await simulation.run()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from receiver.durations import bin_of, curve_of, folded, share_within
@@ -137,6 +137,7 @@ def test_a_miss_takes_the_silence_of_before_for_evidence_again() -> None:
     assert NOW == silent_since(after_missed(path, NOW + 2 * SECOND, now=NOW + 11 * SECOND))
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.integers(5, 200), st.integers(1_000, 20_000))
 def test_the_moment_foreseen_is_when_it_is_sounded(count: int, after: int) -> None:
     silent, now = in_flight(count), NOW + after
@@ -178,6 +179,7 @@ def _lives(count: int, *, tasks: int) -> Sequence[tuple[Moment, Silent]]:
     ]
 
 
+@settings(deadline=None)
 @given(st.floats(0, 5_000))
 def test_the_drawn_curve_is_near_the_true_one(seconds: float) -> None:
     assert abs(share_within(HISTOGRAM, seconds) - curve_of(HISTOGRAM)(seconds)) < 0.01

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from receiver.keys import StoredKey
+from receiver.ledger.base import Judge
 from receiver.ledger.deliveries import DeliveryPage, DeliveryQuery, DestinationState
 from receiver.ledger.errors import LedgerUnavailable, LedgerUnusable
 from receiver.ledger.migrate import require_current
