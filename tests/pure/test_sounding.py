@@ -67,7 +67,7 @@ def test_nothing_is_missed_that_may_still_be_on_its_way() -> None:
     silent = in_flight(2_000)
 
     assert not handful(silent, HEARD, now=NOW + millis(GRACE))
-    assert handful(silent, HEARD, now=NOW + 2 * millis(GRACE))
+    assert handful(silent, HEARD, now=NOW + 3 * millis(GRACE))
 
 
 @pytest.mark.parametrize("ages", [[], [30.0], [30.0, 40.0], [300.0] * 50])
