@@ -73,7 +73,8 @@ class PathHealth:
 
     `came` and `missed` are counts that fade. What finished before `revived_at` belongs to a darkness that is over,
     or to a time without a receiver.
-    `told` counts the events `path.dark` and `path.alive`.
+    `told` counts the events `path.dark` and `path.alive`, and `soundings` those since the latest callback
+    (`receiver.sounding`), of which the last was at `sounded_at`.
     """
 
     state: PathState = PathState.ALIVE
@@ -84,6 +85,8 @@ class PathHealth:
     came: float = 0.0
     missed: float = 0.0
     told: int = 0
+    sounded_at: Moment = 0
+    soundings: int = 0
 
     @property
     def asks_eagerly(self) -> bool:
@@ -125,7 +128,8 @@ def is_too_fresh(finished: Moment, *, asked_at: Moment) -> bool:
 
 def after_start(path: PathHealth, *, now: Moment) -> PathHealth:
     """The receiver was down until now: whoever called back in between found nobody, whatever the path is like."""
-    return replace(path, revived_at=now, heard_at=min(path.heard_at, now))  # a clock may have been set back
+    # A clock may have been set back.
+    return replace(path, revived_at=now, heard_at=min(path.heard_at, now), sounded_at=min(path.sounded_at, now))
 
 
 def after_life(path: PathHealth, *, now: Moment) -> PathHealth:
@@ -165,6 +169,12 @@ def after_late(path: PathHealth, finished: Moment, *, now: Moment) -> PathHealth
         return after_life(path, now=now)
     corrected = replace(path, missed=max(0.0, path.missed - 1))
     return after_came(corrected, now=now)
+
+
+def after_sounding(path: PathHealth, *, now: Moment) -> PathHealth:
+    """Nobody called back for so long that a handful of tasks is being asked about."""
+    before = path.soundings if path.sounded_at >= path.heard_at else 0
+    return replace(path, sounded_at=now, soundings=before + 1)
 
 
 def _relieved(path: PathHealth) -> float:

@@ -78,6 +78,7 @@ class Poller:
 
     async def run_once(self, now: Moment) -> Mapping[str, int]:
         """One batch of questions, or one about many tasks; how many requests that was."""
+        await self._sound(now)
         claims = await self._claims(now)
         if not claims:
             return {"asked": 0}
@@ -89,15 +90,27 @@ class Poller:
         return {"asked": len(claims)}
 
     async def next_due_at(self) -> Moment | None:
-        """When something is to be asked: what is due may have to wait."""
-        return await self._ledger.next_look_at(
-            self._provider, now=self._clock(), budget=self._budget, sharing=self._sharing
-        )
+        """When something is to be asked, for what is due may have to wait; or when the silence is to be sounded."""
+        now = self._clock()
+        look_at = await self._ledger.next_look_at(self._provider, now=now, budget=self._budget, sharing=self._sharing)
+        sounding_at = await self._next_sounding_at(now)
+        return min((each for each in (look_at, sounding_at) if each is not None), default=None)
 
     async def ask_about(self, external_task_id: str) -> None:
         """One question, now, because a person wants to know. Raises UnknownTask or NotPossible."""
         claim = await self._ledger.claim_task(external_task_id, now=self._clock(), lease=LEASE)
         await self._ask(claim)
+
+    async def _next_sounding_at(self, now: Moment) -> Moment | None:
+        return await self._ledger.next_sounding_at(self._provider, self._ingest.judge, now=now)
+
+    async def _sound(self, now: Moment) -> None:
+        sounding_at = await self._next_sounding_at(now)
+        if sounding_at is None or sounding_at > now:
+            return
+        count = await self._ledger.sound(self._provider, self._ingest.judge, now=now)
+        if count:
+            log.info("silence.sounded", provider=self._provider, tasks=count)
 
     async def _claims(self, now: Moment) -> list[Claim]:
         if self._sharing.is_possible:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from receiver.durations import NOTHING, bin_of, folded
+from receiver.loss import believed_loss
 from receiver.questions import Worth, plan_questions
 from receiver.task import Decision, Source, Task
 from submitter.moments import Moment, millis
@@ -18,9 +18,6 @@ MEMORY = 400  # tasks: the weight of one falls to a third while so many more fin
 LOSS_MEMORY = 1_500
 MOST_FRESH = 64  # of the tasks between two foldings so many are looked at: in a flood a sample serves as well
 FOLDED_EVERY = timedelta(seconds=5)  # at most: a new histogram is a new plan, of some milliseconds
-# One in a hundred callbacks lost, worth 25 tasks; the estimate is taken on its dear side, see `Timing.lost`.
-_PRIOR_LOST, _PRIOR_CALLED = 0.25, 24.75
-_LOSS_STEPS = 3  # to a doubling: finer than that it changes no plan worth making anew
 _STAMPED_BY_ANSWER = 1.0  # seconds: a provider's time so near its answer may be the answer's own
 _LONGEST_NAME = 64
 _SEPARATOR = "/"
@@ -137,14 +134,8 @@ class Timing:
 
     @property
     def lost(self) -> float:
-        """The share of callbacks lost: the estimate and 1.5 standard errors, in steps of a third octave.
-
-        Too few questions cost the tasks of which nobody hears; too many cost a price. It errs towards asking.
-        """
-        found, all_told = self.found + _PRIOR_LOST, self.found + self.called + _PRIOR_LOST + _PRIOR_CALLED
-        share = found / all_told
-        dear = min(1.0, share + 1.5 * math.sqrt(share * (1 - share) / all_told))
-        return min(1.0, 2 ** (round(math.log2(dear) * _LOSS_STEPS) / _LOSS_STEPS))
+        """The share of callbacks lost, as far as questions have shown it."""
+        return believed_loss(found=self.found, called=self.called)
 
     def next_question(self, *, running: float, now: float, lost: float, worth: Worth) -> float | None:
         """The best age in seconds, from `now` on, to ask a silent task that was known to run at the age `running`.

@@ -246,6 +246,9 @@ class Ledger(Outbox, Protocol):
     async def is_left_to_plan(self) -> bool:
         """Whether `plan_anew` has anything to do."""
 
+    async def sound(self, provider: str, judge: Judge, *, now: Moment) -> int:
+        """Make a handful of tasks due at once, if the account's silence is worth it (`receiver.sounding`); how many."""
+
     async def paths(self) -> Mapping[str, PathHealth]:
         """How each account's callbacks fare; one that is not named is alive, as far as anybody knows."""
 
@@ -319,6 +322,9 @@ class Ledger(Outbox, Protocol):
 
         Later than the first is due where the budget is spent, the account is left in peace, or company is waited for.
         """
+
+    async def next_sounding_at(self, provider: str, judge: Judge, *, now: Moment) -> Moment | None:
+        """When the account's silence will be worth a handful of questions, if that is soon."""
 
     async def next_deadline(self, judge: Judge) -> Moment | None:
         """When time alone decides something."""

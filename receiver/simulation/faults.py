@@ -105,11 +105,13 @@ def fate_of(knobs: Knobs, number: int) -> Fate:
     kind = int(chances[14] * len(knobs.means))
     mean = millis(knobs.means[kind])
     log_mean = math.log(mean) - knobs.sigma**2 / 2
-    final_after = max(500, int(math.exp(log_mean + knobs.sigma * _NORMAL.inv_cdf(_within(chances[1])))))
+    lasting = max(500, int(math.exp(log_mean + knobs.sigma * _NORMAL.inv_cdf(_within(chances[1])))))
+    arrives_at = int(spacing * (number + chances[0]))
+    final_after = lasting + _stalled(knobs, arrives_at, lasting)
     is_early = chances[3] < knobs.early
     is_final_only = chances[11] < knobs.final_only and not is_early
     return Fate(
-        arrives_at=int(spacing * (number + chances[0])),
+        arrives_at=arrives_at,
         kind=kind,
         create=_create_fate(chances[2], knobs.unanswered, chances[12], knobs.create_errors),
         is_early=is_early,
@@ -160,6 +162,11 @@ def arrears_spell(knobs: Knobs) -> Spell:
     return _spell(knobs, "arrears", knobs.arrears)
 
 
+def stall(knobs: Knobs) -> Spell:
+    """From when until when no task gets any further."""
+    return _spell(knobs, "stall", knobs.stall)
+
+
 def clock_steps(knobs: Knobs) -> list[Step]:
     """When the receiver's clock is set, and how far from the truth, in order."""
     steps = []
@@ -177,6 +184,14 @@ def crashes(knobs: Knobs) -> list[Crash]:
         when, how_far, how_long = _chances(knobs.seed, "crash", number)[:3]
         kills.append(Crash(at=int(lasting * when), commits=int(4 * how_far), down=int(20_000 * how_long)))
     return sorted(kills, key=lambda crash: crash.at)
+
+
+def _stalled(knobs: Knobs, arrives_at: int, lasting: int) -> int:
+    """How much longer a task takes that runs in the stall, or begins in it."""
+    if not knobs.stall:
+        return 0
+    spell = stall(knobs)
+    return max(0, spell.ends - max(spell.begins, arrives_at)) if arrives_at + lasting > spell.begins else 0
 
 
 def _create_fate(silence: float, unanswered: float, error: float, errors: float) -> CreateFate:

@@ -23,7 +23,7 @@ _RATES = (
     "forged",
     "leaked",
 )
-_SPELLS = ("dark", "maintenance", "arrears", "lag")
+_SPELLS = ("dark", "stall", "maintenance", "arrears", "lag")
 _COUNTS = ("crashes", "clock_steps")
 MOST_MEANS = 5  # so many kinds of requests are told apart
 # Look-ups of an unanswered create go on for five minutes: a store that lags for longer looks like one that has nothing.
@@ -36,9 +36,9 @@ class Knobs:
 
     `sigma` is the spread of the logarithm of the durations. Their mean is one of `means`, each as often as the others;
     where they are `told_apart`, each belongs to a model and resolution of its own. About `in_flight` tasks are in
-    work at a time. `dark` is how long, once in the middle, no callback arrives at all, `maintenance` how long
-    everything is answered 503, `arrears` how long the account is refused. For up to `lag` a new task is not found
-    yet. The first `warm_up` tasks teach the receiver, and are not measured.
+    work at a time. Once in the middle, for so long each: `dark`, no callback arrives at all; `stall`, no task gets any
+    further; `maintenance`, everything is answered 503; `arrears`, the account is refused. For up to `lag` a new task is
+    not found yet. The first `warm_up` tasks teach the receiver, and are not measured.
     """
 
     tasks: int = 1_000
@@ -61,6 +61,7 @@ class Knobs:
     forged: float = 0.0
     leaked: float = 0.0
     dark: timedelta = timedelta(0)
+    stall: timedelta = timedelta(0)
     maintenance: timedelta = timedelta(0)
     arrears: timedelta = timedelta(0)
     lag: timedelta = timedelta(0)

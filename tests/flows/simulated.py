@@ -14,7 +14,8 @@ import structlog
 
 from receiver.simulation import Knobs, OpenReceiver, SimulationReport, open_real, simulate_world
 
-MEMORY = Path("/dev/shm")
+_MEMORY = Path("/dev/shm")
+FOLDER = _MEMORY if _MEMORY.is_dir() else None
 ONE_BY_ONE = {"flags": {"list_query": False}}
 
 
@@ -33,7 +34,7 @@ def simulated(
     """What the world comes to."""
     # What a wrong receiver never settles is soon over; forty creates that hold three slots for ten minutes each last.
     polling = {"give_up_after": "4h"}
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         return asyncio.run(
             simulate_world(knobs, Path(folder), polling=polling, account=account, open_receiver=receiver)
         )

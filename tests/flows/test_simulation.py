@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +18,11 @@ from receiver.config import Config
 from receiver.ingest import Ingest, LedgerJudge
 from receiver.ledger.base import Heard
 from receiver.lifecycle import news
+from receiver.pathhealth import PathHealth, PathState
 from receiver.runtime import Runtime
 from receiver.simulation import Knobs, OpenReceiver, open_real
+from receiver.simulation.run import Simulation
+from receiver.simulation.world import PROVIDER
 from receiver.straggler import Next, Outcome
 from receiver.task import Decision, Rules, Task, Verdict
 from receiver.values import replace as replace_task
@@ -25,7 +31,7 @@ from submitter.moments import Moment
 from submitter.providers.base import Trust
 from submitter.request import Endpoint, ImageRequest
 from submitter.settings import ProviderSettings
-from tests.flows.simulated import ONE_BY_ONE, silent, simulated
+from tests.flows.simulated import FOLDER, ONE_BY_ONE, silent, simulated
 
 __all__ = ["silent"]  # a fixture
 
@@ -57,6 +63,7 @@ WORLDS = st.builds(
     forged=rates(),
     leaked=rates(),
     dark=st.sampled_from([timedelta(0), timedelta(seconds=30), timedelta(minutes=10)]),
+    stall=st.sampled_from([timedelta(0), timedelta(minutes=1)]),
     maintenance=st.sampled_from([timedelta(0), timedelta(minutes=5)]),
     arrears=st.sampled_from([timedelta(0), timedelta(minutes=12)]),
     lag=st.sampled_from([timedelta(0), timedelta(seconds=30)]),
@@ -145,6 +152,39 @@ def test_ten_dark_minutes_are_noticed_within_the_time_of_ten_tasks(in_flight: in
     assert report.dark_noticed_after is not None
     assert report.dark_noticed_after <= 10 * knobs.mean.total_seconds() / in_flight
     assert [] == report.broken
+
+
+@pytest.mark.parametrize(("in_flight", "tasks", "within"), [(20, 700, 20), (100, 1_500, 15)])
+def test_of_many_in_flight_a_handful_tells_of_the_dark(in_flight: int, tasks: int, within: float) -> None:
+    """Before the silence of the account was sounded, one waited for the tail: 33 and 41 s."""
+    report = simulated(Knobs(tasks=tasks, in_flight=in_flight, dark=timedelta(minutes=3)), account=ONE_BY_ONE)
+
+    assert report.dark_noticed_after is not None
+    assert report.dark_noticed_after <= within
+    assert [] == report.broken
+
+
+def test_a_provider_that_stands_still_for_a_minute_darkens_nothing() -> None:
+    knobs = Knobs(tasks=700, in_flight=20)
+    stood_still = knobs.in_flight + knobs.in_flight * timedelta(minutes=1) / knobs.mean
+    path, asked_in_vain = asyncio.run(_path_after(replace(knobs, stall=timedelta(minutes=1))))
+    _, asked = asyncio.run(_path_after(knobs))
+
+    assert (PathState.ALIVE, 0) == (path.state, path.told)
+    assert 0 < path.soundings <= 8
+    assert (asked_in_vain - asked) * knobs.tasks < 2 * stood_still
+
+
+async def _path_after(knobs: Knobs) -> tuple[PathHealth, float]:
+    """How the path is at the end, and the questions for each task."""
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        simulation = Simulation(knobs, Path(folder), account=ONE_BY_ONE)
+        try:
+            await simulation.run()
+            paths = await simulation.receiver.runtime.ledger.paths()
+        finally:
+            await simulation.aclose()
+    return paths[PROVIDER], simulation.world.requests / knobs.tasks
 
 
 def test_every_kill_is_one_that_the_receiver_comes_back_from() -> None:

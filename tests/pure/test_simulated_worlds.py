@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from receiver.eventtype import EventType
 from receiver.ledger.reading import StoredEvent
 from receiver.simulation.clock import VirtualClock
-from receiver.simulation.faults import CreateFate, crashes, dark_spell, fate_of
+from receiver.simulation.faults import CreateFate, crashes, dark_spell, fate_of, stall
 from receiver.simulation.invariants import Told, broken_by_events, broken_by_tasks, broken_by_telling
 from receiver.simulation.knobs import Knobs
 from receiver.simulation.world import BEGINNING, Life, World
@@ -271,3 +271,18 @@ def test_one_final_is_told_and_for_each_overturn_one_more(told: Told, broken: li
     _, task = whole()
 
     assert broken == [each.invariant for each in broken_by_telling({"t": task}, {"t": told})]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_in_a_stall_no_task_gets_any_further(seed: int) -> None:
+    knobs = Knobs(tasks=300, seed=seed)
+    spell = stall(stalling := replace(knobs, stall=timedelta(minutes=1)))
+
+    usual, stalled = ([fate_of(each, number) for number in range(knobs.tasks)] for each in (knobs, stalling))
+
+    for before, after in zip(usual, stalled, strict=True):
+        ended = before.arrives_at + before.final_after
+        is_touched = ended > spell.begins and before.arrives_at < spell.ends
+        assert not spell.begins < after.arrives_at + after.final_after < spell.ends
+        assert is_touched == (after.final_after > before.final_after)
+        assert after.final_after - before.final_after <= spell.ends - spell.begins

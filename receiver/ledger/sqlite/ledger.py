@@ -43,6 +43,7 @@ from receiver.ledger.sqlite import (
     pictures,
     replaying,
     sending,
+    soundings,
     together,
     unreadable,
 )
@@ -276,6 +277,10 @@ class SqliteLedger:
         """As Ledger.is_left_to_plan."""
         return await self._reader.is_left_to_plan()
 
+    async def sound(self, provider: str, judge: Judge, *, now: Moment) -> int:
+        """As Ledger.sound."""
+        return await self._write(lambda raw: soundings.sound(raw, provider, judge, now=now))
+
     async def paths(self) -> Mapping[str, PathHealth]:
         """As Ledger.paths."""
         return await self._reader.paths()
@@ -420,6 +425,10 @@ class SqliteLedger:
     async def next_look_at(self, provider: str, *, now: Moment, budget: int, sharing: Sharing) -> Moment | None:
         """As Ledger.next_look_at."""
         return await self._reader.next_look_at(provider, now=now, budget=budget, sharing=sharing)
+
+    async def next_sounding_at(self, provider: str, judge: Judge, *, now: Moment) -> Moment | None:
+        """As Ledger.next_sounding_at."""
+        return await self._reader.next_sounding_at(provider, judge, now=now)
 
     async def next_deadline(self, judge: Judge) -> Moment | None:
         """As Ledger.next_deadline."""

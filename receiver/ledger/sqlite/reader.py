@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from receiver.keys import StoredKey
+from receiver.ledger.base import Judge
 from receiver.ledger.deliveries import DeliveryPage, DeliveryQuery, DestinationState
 from receiver.ledger.errors import LedgerUnavailable, LedgerUnusable
 from receiver.ledger.migrate import require_current
@@ -25,7 +26,7 @@ from receiver.ledger.reading import (
     StoredEvent,
     WireQuery,
 )
-from receiver.ledger.sqlite import looking, outboxreading, reporting
+from receiver.ledger.sqlite import looking, outboxreading, reporting, soundings
 from receiver.ledger.sqlite.connection import connect_reader, in_thread, is_store_trouble
 from receiver.ledger.sqlite.keys import all_keys
 from receiver.ledger.sqlite.nextlook import next_look_at, next_query_at
@@ -161,6 +162,10 @@ class SqliteReader:
     async def is_left_to_plan(self) -> bool:
         """Whether a path has turned, and not all of its tasks were planned anew yet."""
         return await self._number("select 1 from replans limit 1", {}) is not None
+
+    async def next_sounding_at(self, provider: str, judge: Judge, *, now: Moment) -> Moment | None:
+        """As Ledger.next_sounding_at."""
+        return await self._read(lambda raw: soundings.next_sounding_at(raw, provider, judge, now=now))
 
     async def next_deadline(self, strict_providers: frozenset[str]) -> Moment | None:
         """The earliest deadline, or the end of the longest holding where one ends."""
