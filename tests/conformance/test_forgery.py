@@ -8,7 +8,8 @@ from typing import Any
 from submitter.moments import Moment
 from submitter.signatures import TOLERANCE
 from tests.conformance.scenes import awaited, finals, said, signed, urls
-from tests.flows.builders import WEBHOOK_SECRET, Clock, House, World, free_port, receiving, report, sandboxed
+from tests.flows.builders import WEBHOOK_SECRET, Clock, House, World, receiving, report, sandboxed
+from tests.patience import free_port
 
 NOW: Moment = 1_795_168_800_000  # 2026-11-20T10:00:00Z
 FORGED = report("succeed", images=["https://forger.example/fox.png"])

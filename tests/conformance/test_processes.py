@@ -23,8 +23,9 @@ from tests.conformance.scenes import (
     said,
     signed,
 )
-from tests.flows.builders import WEBHOOK_SECRET, World, eventually, free_port, receiving, report
+from tests.flows.builders import WEBHOOK_SECRET, World, eventually, receiving, report
 from tests.flows.lives import ROOT, as_toml, living
+from tests.patience import free_port
 
 CANARY = "heliotrope-armadillo"
 HOLDS = {"secrets": [SECRET]}

@@ -20,8 +20,9 @@ from tests.conformance.scenes import (
     said,
     urls,
 )
-from tests.flows.builders import World, free_port, path_of, receiving, report, sandboxed
+from tests.flows.builders import World, path_of, receiving, report, sandboxed
 from tests.flows.lives import living
+from tests.patience import free_port
 
 SUBMITTED = report("submitted", task_id="5")
 PROCESSING = report("processing", task_id="5")

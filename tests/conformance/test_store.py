@@ -35,8 +35,9 @@ from tests.conformance.scenes import (
     said,
     set_up_writer,
 )
-from tests.flows.builders import House, World, free_port, receiving, report
+from tests.flows.builders import House, World, receiving, report
 from tests.flows.lives import Life, living
+from tests.patience import free_port
 
 HOLDER = """
 import sqlite3, sys

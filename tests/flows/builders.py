@@ -25,13 +25,15 @@ from receiver.serving import uvicorn_config
 from sandbox import RunningSandbox, SandboxSettings, run_sandbox
 from submitter.moments import Moment, millis
 from submitter.submit import system_clock
+from tests.patience import PATIENCE
 
 Json = dict[str, Any]
 
 WEBHOOK_SECRET = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # reading the roots would take most of a test's time
-PATIENCE = 8.0  # seconds before a test gives up on something that should take milliseconds
 GLANCE = 0.005
+IDLE = 3_600
+UNHURRIED = 20.0  # seconds that a tick may take, and does not unless somebody hangs
 AT_REST = {"succeeded", "failed", "refused", "expired"}
 FINAL_EVENTS = {"task.succeeded", "task.failed", "task.refused", "task.expired"}
 
@@ -144,8 +146,9 @@ class House:
         events = (await self.http.get("/v1/events", params={"limit": 500})).json()["events"]
         return [event for event in events if event["task"] and event["task"]["external_task_id"] == name]
 
-    async def tick(self) -> Json:
-        return (await self.http.post("/v1/tick", params={"seconds": 1})).json()
+    async def tick(self, *, seconds: float = UNHURRIED) -> Json:
+        """A pass of the worker: until all that is due was done, or the seconds are up."""
+        return (await self.http.post("/v1/tick", params={"seconds": seconds})).json()
 
     async def at_rest(self, name: str, *, within: float = PATIENCE) -> Json:
         """The task, once it is at rest and nothing about it is in doubt. The worker's turns are taken here."""
@@ -190,7 +193,13 @@ async def eventually(look: Callable[[], Any], *, within: float = PATIENCE) -> An
 @contextlib.asynccontextmanager
 async def sandboxed(*, port: int = 0, **settings: Any) -> AsyncIterator[World]:
     """A sandbox whose tasks take a twentieth of a second, unless told otherwise."""
-    told = {"pace": 0.02, "task_seconds": 0.05, "webhook_secret": WEBHOOK_SECRET, **settings}
+    told = {
+        "pace": 0.02,
+        "task_seconds": 0.05,
+        "webhook_secret": WEBHOOK_SECRET,
+        "callback_timeout": PATIENCE,
+        **settings,
+    }
     async with (
         run_sandbox(SandboxSettings(**told), port=port) as running,
         httpx.AsyncClient(trust_env=False, verify=NO_TLS, timeout=PATIENCE) as http,
@@ -240,9 +249,9 @@ async def receiving(
                 base_url=f"http://127.0.0.1:{taken}",
                 trust_env=False,
                 verify=NO_TLS,
-                timeout=30,
+                timeout=PATIENCE,
                 headers=headers,
-                limits=httpx.Limits(max_connections=None, keepalive_expiry=2),  # before the receiver ends it
+                limits=httpx.Limits(max_connections=None, keepalive_expiry=None),  # and see `served`
             ) as http,
         ):
             yield House(runtime, http, taken)
@@ -250,8 +259,10 @@ async def receiving(
 
 @contextlib.asynccontextmanager
 async def served(app: Any, listener: socket.socket, *, limits: Limits | None = None) -> AsyncIterator[None]:
-    """A real uvicorn on this socket, in this loop."""
-    server = _Server(uvicorn_config(app, limits=limits))
+    """A real uvicorn on this socket, in this loop. It ends no idle connection just when a slow test uses it again."""
+    config = uvicorn_config(app, limits=limits)
+    config.timeout_keep_alive = IDLE
+    server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await server.ready.wait()
@@ -309,13 +320,6 @@ def listening(port: int = 0) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
         yield listener
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with listening() as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def report(status: str, *, task_id: str = "867283741759111202", images: Sequence[str] = (), **more: Any) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from tests.flows.builders import NO_TLS, ONLY_CALLBACKS, House, Json, World, eventually
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,13 +63,13 @@ async def living(
         base_url=f"http://127.0.0.1:{port}",
         trust_env=False,
         verify=NO_TLS,
-        timeout=10,
+        timeout=PATIENCE,
         headers=headers,
-        limits=httpx.Limits(max_connections=None, keepalive_expiry=2),  # before the receiver ends it
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),  # lest it is ended just then
     ) as http:
         life = Life(None, http, port, process, log)  # type: ignore[arg-type]
         try:
-            await eventually(lambda: is_live(life), within=20)
+            await eventually(lambda: is_live(life))
             yield life
         finally:
             if process.returncode is None:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.flows.builders import House
-
-PATIENCE = 5.0
+from tests.patience import PATIENCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from submitter import OmniImageRequest, Submission
-from tests.flows.builders import PATIENCE, House, Json
+from tests.flows.builders import House, Json
+from tests.patience import PATIENCE
 
 
 @dataclass(frozen=True, slots=True)

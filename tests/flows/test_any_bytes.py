@@ -11,7 +11,9 @@ from tests.fuzz.bodies import Bodies, bodies
 from tests.fuzz.mutations import LEAVES, NAMES, mutated
 from tests.fuzz.wire import Wire, wire
 
-TRIED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+TRIED = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 FRAGMENTS = st.one_of(
     st.binary(max_size=20),
     st.sampled_from([word.encode("latin-1") for word in WORDS["wire"]]),

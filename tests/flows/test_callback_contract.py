@@ -15,17 +15,8 @@ import pytest_asyncio
 
 from receiver.callback_url import mint_callback_url
 from submitter.signatures import sign
-from tests.flows.builders import (
-    GATEWAYS,
-    WEBHOOK_SECRET,
-    House,
-    World,
-    free_port,
-    path_of,
-    receiving,
-    report,
-    sandboxed,
-)
+from tests.flows.builders import GATEWAYS, WEBHOOK_SECRET, House, World, path_of, receiving, report, sandboxed
+from tests.patience import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -20,11 +20,12 @@ from submitter.report import ReportedStatus, StatusReport
 from submitter.request import OmniImageRequest
 from submitter.settings import ProviderSettings
 from submitter.submit import system_clock
-from tests.flows.builders import Clock, House, Json, World, eventually, free_port, receiving
+from tests.flows.builders import Clock, House, Json, World, eventually, receiving
 from tests.flows.lives import living
 from tests.flows.test_telling import all_settled, call_back, deliveries, destination, told
 from tests.ledger.builders import opening
 from tests.outbox.sinks import Sink, Told, sinking, status
+from tests.patience import free_port
 
 SECRET = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
 PRIVATE = {"private_callbacks": True}

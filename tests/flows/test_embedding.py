@@ -23,17 +23,8 @@ from receiver.configerrors import ConfigError
 from receiver.embedding import Receiver
 from submitter import OmniImageRequest
 from tests.flows import handling
-from tests.flows.builders import (
-    NO_TLS,
-    PATIENCE,
-    Clock,
-    World,
-    configuration,
-    eventually,
-    free_port,
-    listening,
-    served,
-)
+from tests.flows.builders import NO_TLS, Clock, World, configuration, eventually, listening, served
+from tests.patience import PATIENCE, free_port
 
 HANDLER = "tests.flows.handling:on_event"
 ROOT = Path(__file__).parents[2]

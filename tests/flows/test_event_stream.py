@@ -17,9 +17,10 @@ import structlog
 from receiver.feed import Feed, Wish
 from receiver.ledger.reading import StoredEvent
 from receiver.outbox.message import message_of
-from tests.flows.builders import PATIENCE, House, Json, World, eventually, free_port, receiving
+from tests.flows.builders import House, Json, World, eventually, receiving
 from tests.flows.lives import living
 from tests.flows.streams import Hearing, Told, hearing, write_events
+from tests.patience import PATIENCE, free_port
 
 LARGE = "x" * 3_900  # a reason, which each event carries
 

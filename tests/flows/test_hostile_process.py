@@ -8,10 +8,11 @@ import pytest
 import pytest_asyncio
 
 from receiver.callback_url import mint_callback_url
-from tests.flows.builders import GATEWAYS, World, free_port, path_of, sandboxed
+from tests.flows.builders import GATEWAYS, World, path_of, sandboxed
 from tests.flows.lives import Life, living
 from tests.flows.rawhttp import answers_to, line_to, request
 from tests.flows.test_hostile_http import LIVE, PROCESSING, REFUSED
+from tests.patience import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

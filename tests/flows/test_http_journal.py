@@ -9,19 +9,9 @@ import httpx
 import pytest
 
 from submitter import HttpJournal, OmniImageRequest, ProviderSettings, Refused, Submitter
-from tests.flows.builders import (
-    LOOKED_UP,
-    NO_TLS,
-    Clock,
-    House,
-    Json,
-    World,
-    eventually,
-    free_port,
-    receiving,
-    sandboxed,
-)
+from tests.flows.builders import LOOKED_UP, NO_TLS, Clock, House, Json, World, eventually, receiving, sandboxed
 from tests.flows.lives import gate
+from tests.patience import free_port
 
 ACCOUNTS = ("unsigned", "cometapi", "powertokens")
 OPENING: Json = {

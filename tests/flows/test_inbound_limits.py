@@ -9,8 +9,9 @@ import httpx
 
 from receiver.inbound import BURST
 from submitter.signatures import sign
-from tests.flows.builders import WEBHOOK_SECRET, Clock, House, World, eventually, free_port, path_of, receiving, report
+from tests.flows.builders import WEBHOOK_SECRET, Clock, House, World, eventually, path_of, receiving, report
 from tests.flows.lives import living
+from tests.patience import free_port
 
 WRONG = "/callbacks/cometapi/anything/AAAAAAAAAAAAAAAAAAAAAAAA"
 

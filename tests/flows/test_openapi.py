@@ -33,17 +33,8 @@ from receiver.gateway import Gateway
 from receiver.openapi import document
 from receiver.openapi.gateway import gateway_operations
 from receiver.problems import CODES
-from tests.flows.builders import (
-    WEBHOOK_SECRET,
-    House,
-    Json,
-    World,
-    free_port,
-    path_of,
-    receiving,
-    report,
-    sandboxed,
-)
+from tests.flows.builders import WEBHOOK_SECRET, House, Json, World, path_of, receiving, report, sandboxed
+from tests.patience import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

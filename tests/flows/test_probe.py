@@ -18,9 +18,10 @@ from receiver.callback_url import PROBE
 from receiver.diagnosis import Finding, Trouble, diagnose
 from receiver.outbox.resolving import resolve_by_system
 from receiver.probe import Patience, probe
-from tests.flows.builders import free_port, receiving, sandboxed
+from tests.flows.builders import receiving, sandboxed
 from tests.outbox.misbehaving import drips, hangs_at_once, hangs_up, speaks_no_http
 from tests.outbox.sinks import Answering, Line, Sink, sinking, status
+from tests.patience import free_port
 
 # A busy machine is no trouble of the path: only the tests of what is late have less patience.
 PATIENCE = Patience(connected=timedelta(seconds=10), answered=timedelta(seconds=10), slow=timedelta(seconds=10))

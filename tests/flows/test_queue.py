@@ -13,21 +13,11 @@ from pathlib import Path
 import pytest
 
 from receiver.ledger.openings import OpenedAs
-from tests.flows.builders import (
-    AT_REST,
-    Clock,
-    House,
-    Json,
-    World,
-    configuration,
-    eventually,
-    free_port,
-    receiving,
-    sandboxed,
-)
+from tests.flows.builders import AT_REST, Clock, House, Json, World, configuration, eventually, receiving, sandboxed
 from tests.flows.bursts import ANSWERED, PROVIDER, burst, names, widest_gap
 from tests.flows.lives import ROOT
 from tests.flows.test_concurrency import most_in_flight
+from tests.patience import free_port
 
 SLOTS = 5
 COUNTS = {"ada": 24, "bob": 12, "eve": 6}

@@ -17,13 +17,13 @@ from tests.flows.builders import (
     Json,
     World,
     eventually,
-    free_port,
     path_of,
     receiving,
     report,
     sandboxed,
 )
 from tests.flows.lives import Gate, Life, gate, living
+from tests.patience import free_port
 
 FirstLife = Callable[..., AbstractAsyncContextManager[House]]
 

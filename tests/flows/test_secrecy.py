@@ -15,17 +15,10 @@ import pytest
 
 from receiver.callback_url import mint_callback_url
 from submitter.providers.kling import signed_token
-from tests.flows.builders import (
-    WEBHOOK_SECRET,
-    World,
-    eventually,
-    free_port,
-    path_of,
-    report,
-    sandboxed,
-)
+from tests.flows.builders import WEBHOOK_SECRET, World, eventually, path_of, report, sandboxed
 from tests.flows.lives import Life, living
 from tests.house.commands import run_all
+from tests.patience import free_port
 
 API_KEY = "hl_a-key-that-nobody-may-read"
 PROVIDER_KEY = "sk-the-providers-key-that-nobody-may-read"

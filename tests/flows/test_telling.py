@@ -13,9 +13,10 @@ from standardwebhooks import Webhook
 
 from receiver.breaker import OPENS_AFTER
 from receiver.ledger.deliveries import AttemptResult, Settlement
-from tests.flows.builders import Clock, House, Json, World, eventually, free_port, path_of, receiving, report
+from tests.flows.builders import Clock, House, Json, World, eventually, path_of, receiving, report
 from tests.flows.lives import living
 from tests.outbox.sinks import Sink, Told, sinking, status
+from tests.patience import free_port
 
 SECRET = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
 TASK_TYPES = ["task.*"]

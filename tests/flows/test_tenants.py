@@ -15,7 +15,8 @@ import pytest
 import pytest_asyncio
 
 from receiver.ledger.deliveries import AttemptResult, Settlement
-from tests.flows.builders import NO_TLS, WEBHOOK_SECRET, House, Json, World, free_port, receiving, sandboxed
+from tests.flows.builders import NO_TLS, WEBHOOK_SECRET, House, Json, World, receiving, sandboxed
+from tests.patience import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -17,9 +17,10 @@ from receiver.task import Record
 from receiver.waiting import Waiting
 from receiver.watch import LedgerWatch
 from submitter import HttpJournal, HttpWatch, NotAtRest, OmniImageRequest, ProviderSettings, Submitter, WatchError
-from tests.flows.builders import NO_TLS, House, World, eventually, free_port, receiving
+from tests.flows.builders import NO_TLS, House, World, eventually, receiving
 from tests.flows.lives import gate
 from tests.flows.streams import write_events
+from tests.patience import free_port
 
 SHORT = timedelta(seconds=0.1)
 LONG = timedelta(seconds=8)

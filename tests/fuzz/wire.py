@@ -13,7 +13,8 @@ from pathlib import Path
 from receiver.app import create_app
 from receiver.boundedhttp import Limits
 from receiver.runtime import Runtime
-from tests.flows.builders import configuration, free_port, listening, path_of, served
+from tests.flows.builders import configuration, listening, path_of, served
+from tests.patience import free_port
 
 PATIENCE = 20.0  # seconds after which a connection that neither answers nor ends is a finding
 KEY = "hl_a-key-to-fuzz-with"

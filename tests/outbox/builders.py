@@ -16,13 +16,12 @@ from receiver.outbox.resolving import Resolve
 from receiver.outbox.webhook import WebhookDestination
 from submitter.moments import Moment
 from submitter.submit import system_clock
+from tests.patience import PATIENCE
 
 SECRET = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
 FORMER_SECRET = "whsec_Zm9ybWVyc2VjcmV0Zm9ybWVyc2VjcmV0Zm9ybWVyMTI="
 SOURCE = "urn:uuid:6f1c1b1e-6a8e-4e0e-9c39-0d6d9a4f6c11"
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # reading the roots would take most of a test's time
-
-PATIENCE = 8.0  # seconds before a test gives up on something that should take milliseconds
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -76,6 +75,8 @@ async def telling(
     **options: Any,
 ) -> AsyncIterator[WebhookDestination]:
     """A destination at this URL, which may be on this machine unless the test says otherwise."""
-    config = DestinationConfig.model_validate({"name": "app", "url": url, "private": True, **options})
+    config = DestinationConfig.model_validate(
+        {"name": "app", "url": url, "private": True, "timeout": f"{PATIENCE:g}s", **options}
+    )
     async with WebhookDestination(config, clock=clock, resolve=resolve or Names(), roots=roots) as destination:
         yield destination

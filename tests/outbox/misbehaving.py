@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from datetime import timedelta
 
 from tests.outbox.sinks import Answering, Line
+from tests.patience import PATIENCE
 
 TEN_MEGABYTES = 10 * 1024 * 1024
 
@@ -91,3 +93,9 @@ MISBEHAVING: dict[Answering, str] = {
     answers_ten_megabytes: "more than 64 KiB",
     answers_without_end: "more than 64 KiB",
 }
+
+
+def waited_for(answer: Answering) -> timedelta:
+    """How long to wait for it: whoever hangs not for long, anybody else until it has misbehaved, on any machine."""
+    hangs = MISBEHAVING[answer].startswith("no whole answer")
+    return timedelta(milliseconds=400) if hangs else timedelta(seconds=PATIENCE)

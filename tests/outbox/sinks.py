@@ -8,6 +8,8 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
+from tests.patience import PATIENCE
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -100,5 +102,5 @@ async def sinking(
         yield sink
     finally:
         server.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await sink.hang_up()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import time
 from collections.abc import Sequence
 
 import pytest
@@ -18,9 +17,10 @@ from receiver.outbox.destination import Attempt, Delivered, GiveUp, TryAgain
 from receiver.outbox.message import Message
 from receiver.outbox.webhook import WebhookDestination
 from submitter.moments import Moment
-from tests.outbox.builders import FORMER_SECRET, PATIENCE, SECRET, SOURCE, a_message, telling, until
-from tests.outbox.misbehaving import MISBEHAVING, hangs_at_once
+from tests.outbox.builders import FORMER_SECRET, SECRET, SOURCE, a_message, telling, until
+from tests.outbox.misbehaving import MISBEHAVING, hangs_at_once, waited_for
 from tests.outbox.sinks import Answering, sinking, status
+from tests.patience import PATIENCE, free_port, watching
 
 QUERY = "key=do-not-repeat-me"
 
@@ -179,7 +179,7 @@ async def test_a_misbehaving_app_costs_its_time_out_at_most_and_is_told_again(an
     """More often than it has connections: none of them is lost to it."""
     async with (
         sinking(answer) as sink,
-        telling(sink.url(path=f"/hook?{QUERY}"), secret=SECRET, timeout="400ms") as destination,
+        telling(sink.url(path=f"/hook?{QUERY}"), secret=SECRET, timeout=waited_for(answer)) as destination,
     ):
         failed = await told_at_once(destination, [a_message(position) for position in range(40)])
         sink.answer = status(200)
@@ -262,9 +262,8 @@ async def test_whenever_an_attempt_is_cancelled_its_connection_is_not_lost() -> 
 
 
 async def test_an_app_that_restarts_is_told_by_the_same_object() -> None:
-    async with sinking() as sink:
-        url, port = sink.url(), sink.port
-    async with telling(url) as destination:
+    port = free_port()
+    async with telling(f"http://127.0.0.1:{port}/hook") as destination:
         async with sinking(port=port):
             before = await destination.deliver(a_message())
         meanwhile = await destination.deliver(a_message())
@@ -298,13 +297,12 @@ async def test_closing_while_an_app_hangs_takes_no_time() -> None:
     async with sinking(hangs_at_once) as sink, telling(sink.url()) as destination:
         attempt = asyncio.create_task(destination.deliver(a_message()))
         await until(lambda: bool(sink.told))
-        begun = time.monotonic()
-        await destination.aclose()
-        took = time.monotonic() - begun
+        async with watching() as watch:
+            await destination.aclose()
         attempt.cancel()
         await asyncio.gather(attempt, return_exceptions=True)
 
-    assert took < 1.5
+    assert watch.seconds < 1.5
 
 
 @pytest.mark.parametrize("url", ["https://app.example:99999/", "https://app.example:x/", "https://app.example:0/"])

@@ -102,7 +102,7 @@ async def test_after_a_server_that_hangs_in_its_handshake_the_next_address_is_ta
     async with (
         sinking(tls=authority.server("app.invalid")) as sink,
         sinking(host="127.0.0.2", port=sink.port) as without_tls,
-        telling(sink.url("app.invalid", scheme="https"), resolve=names, roots=authority.roots, timeout="400ms") as app,
+        telling(sink.url("app.invalid", scheme="https"), resolve=names, roots=authority.roots, timeout="6s") as app,
     ):
         first = await app.deliver(a_message())
         second = await app.deliver(a_message())

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from sandbox import RunningSandbox, SandboxSettings, run_sandbox
+from tests.patience import PATIENCE
 
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-PATIENCE = 3.0  # seconds before a test gives up on something that should take milliseconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,16 @@ class Recorder:
         await writer.drain()
 
 
+@dataclass(slots=True)
+class Clock:
+    """A clock that stands where a test puts it."""
+
+    now: float
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @dataclass(frozen=True, slots=True)
 class Play:
     """A running sandbox, a client, and short ways to say what tests say often."""
@@ -81,6 +91,11 @@ class Play:
     running: RunningSandbox
     client: httpx.AsyncClient
     recorder: Recorder
+
+    def stopped_clock(self) -> Clock:
+        """What the desk tells the time by from here on."""
+        self.running.app.state.stage.clock = Clock(time.time())
+        return self.running.app.state.stage.clock
 
     def images(self, gateway: str, endpoint: str = "omni-image") -> str:
         return f"{self.running.base_url}/{gateway}{'' if gateway == 'kling' else '/kling'}/v1/images/{endpoint}"
@@ -160,11 +175,11 @@ async def play(recorder: Recorder) -> AsyncIterator[Callable[..., Awaitable[Play
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(**settings: object) -> Play:
-            told = {"task_seconds": 0.05, "pace": 0.05, **settings}
+            told = {"task_seconds": 0.05, "pace": 0.05, "callback_timeout": PATIENCE, **settings}
             running = await stack.enter_async_context(run_sandbox(SandboxSettings(**told)))
             headers = {"authorization": "Bearer any"}
             # No TLS here: reading the roots for each test would take most of its time.
-            client = httpx.AsyncClient(headers=headers, trust_env=False, timeout=5, verify=NO_TLS)
+            client = httpx.AsyncClient(headers=headers, trust_env=False, timeout=PATIENCE, verify=NO_TLS)
             await stack.enter_async_context(client)
             return Play(running, client, recorder)
 

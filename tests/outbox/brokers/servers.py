@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
+
 REQUIRED = "REQUIRE_BROKERS"
-PATIENCE = 60.0
 
 
 def installed(binary: str, *, package: str) -> str:
@@ -27,14 +28,6 @@ def installed(binary: str, *, package: str) -> str:
             pytest.fail(missing)
         pytest.skip(missing)
     return found
-
-
-def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def listens(port: int) -> bool:

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer
 from receiver.outbox.brokers import broker_for
 from receiver.outbox.destination import Delivered, GiveUp
 from tests.outbox.brokers.claims import BrokerClaims, Place, Stored, message
+from tests.patience import PATIENCE, watching
 
 _names = itertools.count(1)
 
@@ -50,7 +51,7 @@ class MockKafka(Place):
         )
         await consumer.start()
         found: list[Any] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             ends = await consumer.end_offsets(consumer.assignment())
             while sum(ends.values()) > len(found):
                 by_partition = await consumer.getmany(timeout_ms=200)
@@ -111,5 +112,7 @@ class TestKafka(BrokerClaims):
         assert Delivered() == await destination.deliver(message())
         place.end()
 
-        async with asyncio.timeout(1):
+        async with watching() as watch:
             await destination.aclose()
+
+        assert 1.0 > watch.seconds

@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 
 from receiver.outbox.brokers import broker_for
 from tests.outbox.brokers.claims import BrokerClaims, Place, Stored, assert_unsaid, message, reason_of
-from tests.outbox.brokers.servers import Server, free_port, installed, listens
+from tests.outbox.brokers.servers import Server, installed, listens
+from tests.patience import free_port
 
 _names = itertools.count(1)
 

@@ -13,7 +13,7 @@ from moto.server import ThreadedMotoServer
 from receiver.outbox.brokers import broker_for
 from receiver.outbox.destination import Delivered, GiveUp
 from tests.outbox.brokers.claims import BrokerClaims, Place, Stored, kept, message, reason_of
-from tests.outbox.brokers.servers import free_port
+from tests.patience import free_port
 
 _names = itertools.count(1)
 
