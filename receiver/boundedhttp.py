@@ -157,8 +157,10 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """The next request's turn, or the end of what this connection may say."""
-        is_last = not self.pipeline
+        is_last, was_paused = not self.pipeline, self.flow.read_paused
         super().on_response_complete()
+        if was_paused and self._patience is not None:  # what was sent meanwhile is still to be read
+            self._be_patient(self._limits.body_seconds if self._is_in_body else self._limits.head_seconds)
         if not is_last or self.transport.is_closing():
             return
         if self._refusal is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -39,8 +39,10 @@ class Patience:
     slow: timedelta = timedelta(seconds=5)
 
 
-async def probe(url: str, *, patience: Patience, roots: ssl.SSLContext, resolve: Resolve) -> Attempt:
-    """Resolve, connect, greet, post."""
+async def probe(
+    url: str, *, patience: Patience, roots: ssl.SSLContext, resolve: Resolve, stopwatch: Callable[[], float]
+) -> Attempt:
+    """Resolve, connect, greet, post. `stopwatch` shows seconds: whether an answer is slow is told by it."""
     parts = urlsplit(url)
     attempt = Attempt(url=url)
     try:
@@ -52,7 +54,7 @@ async def probe(url: str, *, patience: Patience, roots: ssl.SSLContext, resolve:
     failure, detail = await _greet(parts, attempt.addresses[:TRIES], patience, roots)
     if failure is not None:
         return replace(attempt, failure=failure, detail=detail)
-    return await _post(attempt, patience, roots)
+    return await _post(attempt, patience, roots, stopwatch)
 
 
 async def _greet(
@@ -108,12 +110,12 @@ def _of_certificate(error: ssl.SSLCertVerificationError) -> Failure:
     return Failure.CERTIFICATE_UNTRUSTED if error.verify_code in _UNTRUSTED else Failure.NO_TLS
 
 
-async def _post(attempt: Attempt, patience: Patience, roots: ssl.SSLContext) -> Attempt:
+async def _post(attempt: Attempt, patience: Patience, roots: ssl.SSLContext, stopwatch: Callable[[], float]) -> Attempt:
     """The post itself; once more at once where it was slow, to tell who wakes up from who is slow."""
     try:
-        first = await _posted(attempt.url, patience, roots)
+        first = await _posted(attempt.url, patience, roots, stopwatch)
         if first.took >= patience.slow and first.status == 200:
-            first = replace(first, again=(await _posted(attempt.url, patience, roots)).took)
+            first = replace(first, again=(await _posted(attempt.url, patience, roots, stopwatch)).took)
     except (httpx.TimeoutException, TimeoutError):
         return replace(
             attempt, failure=Failure.NO_ANSWER, detail=f"nothing within {patience.answered.total_seconds():g} s"
@@ -123,9 +125,8 @@ async def _post(attempt: Attempt, patience: Patience, roots: ssl.SSLContext) -> 
     return replace(attempt, answered=first)
 
 
-async def _posted(url: str, patience: Patience, roots: ssl.SSLContext) -> Answered:
-    loop = asyncio.get_running_loop()
-    began = loop.time()
+async def _posted(url: str, patience: Patience, roots: ssl.SSLContext, stopwatch: Callable[[], float]) -> Answered:
+    began = stopwatch()
     async with (
         asyncio.timeout(patience.answered.total_seconds()),
         httpx.AsyncClient(verify=roots, trust_env=False, follow_redirects=False, timeout=None) as http,  # noqa: S113
@@ -138,7 +139,7 @@ async def _posted(url: str, patience: Patience, roots: ssl.SSLContext) -> Answer
                 break
         return Answered(
             status=response.status_code,
-            took=timedelta(seconds=loop.time() - began),
+            took=timedelta(seconds=stopwatch() - began),
             body=body[:READ_AT_MOST],
             location=response.headers.get("Location", ""),
         )

@@ -171,7 +171,8 @@ def _ledger(health: Health, says: str, fix: str = "") -> Check:
 
 
 async def _probed(config: Config, name: str, url: str, patience: Patience) -> Check:
-    attempt = await probe(url, patience=patience, roots=trusted_roots(), resolve=resolve_by_system)
+    stopwatch = asyncio.get_running_loop().time
+    attempt = await probe(url, patience=patience, roots=trusted_roots(), resolve=resolve_by_system, stopwatch=stopwatch)
     if config.providers[name].is_on_loopback or config.allow_private_public_url:
         attempt = replace(attempt, private=())
     finding = diagnose(attempt)

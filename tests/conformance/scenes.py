@@ -85,7 +85,7 @@ async def set_up_writer(house: House, pragma: str) -> None:
 @contextlib.asynccontextmanager
 async def held_up(house: House) -> AsyncIterator[None]:
     """The receiver while somebody else writes its file: commits wait, and do not fail before this is over."""
-    await set_up_writer(house, "pragma busy_timeout = 30000")
+    await set_up_writer(house, "pragma busy_timeout = 60000")
     other = sqlite3.connect(ledger_of(house), isolation_level=None)
     other.execute("begin exclusive")
     try:

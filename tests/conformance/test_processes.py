@@ -25,7 +25,7 @@ from tests.conformance.scenes import (
 )
 from tests.flows.builders import WEBHOOK_SECRET, World, eventually, receiving, report
 from tests.flows.lives import ROOT, as_toml, living
-from tests.patience import free_port
+from tests.patience import PATIENCE, free_port
 
 CANARY = "heliotrope-armadillo"
 HOLDS = {"secrets": [SECRET]}
@@ -74,7 +74,7 @@ async def test_of_two_receivers_on_one_file_one_writes_and_the_other_waits_or_sa
         world,
         "cometapi",
         port=another,
-        ledger={**ledger, "lock_wait": "15s"},
+        ledger={**ledger, "lock_wait": "60s"},
         callbacks=HOLDS,
     )
     async with living(tmp_path, world, "cometapi", port=port, ledger=ledger, callbacks=HOLDS) as first:
@@ -85,7 +85,7 @@ async def test_of_two_receivers_on_one_file_one_writes_and_the_other_waits_or_sa
         await asyncio.sleep(0.2)  # longer than it takes from there to being ready
         is_waiting = not coming.done()
         first.process.terminate()
-        ended = await asyncio.wait_for(first.process.wait(), 10)
+        ended = await asyncio.wait_for(first.process.wait(), PATIENCE)
     second = await coming
     try:
         taken_over = await second.http.post(minted("cometapi", "handed-over"), content=SUCCEED)
@@ -112,7 +112,7 @@ async def test_ended_under_load_each_callback_is_answered_and_in_effect_or_not_a
                 life.process.terminate()
 
         statuses = await post_all(port, requests, on_answer=end_amid)
-        code = await asyncio.wait_for(life.process.wait(), 20)
+        code = await asyncio.wait_for(life.process.wait(), PATIENCE)
         log = life.log.read_text()
     kept = in_effect(tmp_path / "ledger.db")
     async with living(tmp_path, world, "cometapi", port=port, callbacks=HOLDS):
@@ -167,7 +167,7 @@ async def test_the_canary_is_in_no_log_line_and_no_error(world: World, tmp_path:
             line.writer.write(post_of(path, told, {"x-mark": CANARY})[:-5])
         await life.tick()
         life.process.terminate()
-        await asyncio.wait_for(life.process.wait(), 20)
+        await asyncio.wait_for(life.process.wait(), PATIENCE)
         log = life.log.read_text()
 
     statuses = [answer.status_code for answer in answers]
@@ -210,7 +210,7 @@ async def ran(*arguments: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, *arguments), cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    said, _ = await asyncio.wait_for(process.communicate(), 30)
+    said, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert process.returncode is not None
     return process.returncode, said.decode()
 

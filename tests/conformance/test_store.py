@@ -37,7 +37,7 @@ from tests.conformance.scenes import (
 )
 from tests.flows.builders import House, World, receiving, report
 from tests.flows.lives import Life, living
-from tests.patience import free_port
+from tests.patience import PATIENCE, free_port
 
 HOLDER = """
 import sqlite3, sys
@@ -128,7 +128,7 @@ async def test_a_full_queue_says_503_before_the_body_is_read_and_forgets_nothing
         path = await awaited(house, "powertokens", "crowded")
         async with held_up(house):
             waiting = await fill_the_queue(house)
-            async with line_to(house.port) as line, asyncio.timeout(5):
+            async with line_to(house.port) as line, asyncio.timeout(PATIENCE):
                 line.writer.write(post_of(path, SUCCEED)[: -len(SUCCEED)])  # the head alone
                 status, document = await line.answer()
             refused = await house.http.post(path, content=SUCCEED)

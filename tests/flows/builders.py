@@ -104,6 +104,20 @@ class World:
 
         return await eventually(told)
 
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """The provider's time stands: nothing that is in work there ends meanwhile, however long the block takes."""
+        stage, now = self.running.app.state.stage, time.time()
+        stage.clock = stage.postman._clock = lambda: now
+        try:
+            yield
+        finally:
+            stage.clock = stage.postman._clock = time.time
+
+    def let_go(self) -> None:
+        """Whoever waits for a slow answer has it now."""
+        self.running.app.state.stage.closing.set()
+
     async def callback(self, **wish: Any) -> Json:
         """One callback by hand, and how it was answered."""
         return (await self.http.post(f"{self.base_url}/sandbox/callback", json=wish)).json()
@@ -178,6 +192,15 @@ class House:
                 return await self.at_rest(name)
             clock.jump(minutes=1)
         raise AssertionError(f"{name} is still pending: {await self.task(name)}")
+
+
+async def until_waited_for(house: House, name: str, *, count: int = 1) -> None:
+    """Until so many wait for this task."""
+
+    async def waited_for() -> bool:
+        return len(house.runtime.waiting._waiting.get(name, ())) >= count
+
+    await eventually(waited_for)
 
 
 async def eventually(look: Callable[[], Any], *, within: float = PATIENCE) -> Any:

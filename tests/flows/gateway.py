@@ -17,6 +17,7 @@ from receiver.gateway import PATH, Gateway
 from receiver.keys import OPERATOR, Access, Scope
 from receiver.runtime import Runtime
 from tests.flows.builders import NO_TLS, House, Json, eventually, listening, served
+from tests.patience import PATIENCE
 
 PREFIXES = {"kling": "", "unsigned": "", "cometapi": "/kling", "powertokens": "/kling"}
 KINDS = ("kling", "cometapi", "powertokens")
@@ -84,7 +85,9 @@ async def asking_as(house: House, access: Access) -> AsyncIterator[House]:
         port: int = listener.getsockname()[1]
         async with (
             served(app, listener),
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=NO_TLS, timeout=30) as http,
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=NO_TLS, timeout=PATIENCE
+            ) as http,
         ):
             yield replace(house, http=http, port=port)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -67,9 +68,12 @@ class Line:
 
 
 @contextlib.asynccontextmanager
-async def line_to(house: House) -> AsyncIterator[Line]:
-    """A connection to this receiver, closed at the end."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+async def line_to(house: House | int, first: bytes = b"") -> AsyncIterator[Line]:
+    """A connection to this receiver, or port, closed at the end. What is said first is there when it is accepted."""
+    near = socket.create_connection(("127.0.0.1", house if isinstance(house, int) else house.port))
+    near.sendall(first)
+    near.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=near)
     try:
         yield Line(reader, writer)
     finally:
@@ -78,9 +82,9 @@ async def line_to(house: House) -> AsyncIterator[Line]:
             await writer.wait_closed()
 
 
-async def answers_to(house: House, *pieces: bytes) -> list[Reply]:
+async def answers_to(house: House, first: bytes = b"", *pieces: bytes) -> list[Reply]:
     """What these bytes are answered with until the receiver ends the connection."""
-    async with line_to(house) as line:
+    async with line_to(house, first) as line:
         await line.send(*pieces)
         return await line.replies()
 

@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 
 from receiver.problems import CODES
-from tests.flows.builders import GATEWAYS, House, Json, World, receiving, sandboxed
+from tests.flows.builders import GATEWAYS, House, Json, World, receiving, sandboxed, until_waited_for
+from tests.patience import watching
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -417,29 +418,32 @@ async def test_abandoning_a_task_expires_it_once_and_leaves_one_at_rest_as_it_is
 
 async def test_waiting_ends_with_the_commit_that_settles_the_task(house: House) -> None:
     await house.submit("cometapi", "a red fox [[seconds=0.3]]", "awaited")
-    async with asyncio.timeout(5):
+    async with watching() as watch:
         tasks = await asyncio.gather(*(house.task("awaited", wait=20) for _ in range(8)))
 
     assert ["succeeded"] * 8 == [task["state"] for task in tasks]
+    assert watch.seconds < 5
 
 
 async def test_waiting_ends_when_the_task_is_given_up(house: House) -> None:
     await house.submit("cometapi", "a red fox [[drop_all]]", "awaited-in-vain")
-    async with asyncio.timeout(5):
+    async with watching() as watch:
         waiting = asyncio.create_task(house.task("awaited-in-vain", wait=20))
-        await asyncio.sleep(0.05)
+        await until_waited_for(house, "awaited-in-vain")
         await house.http.post("/v1/tasks/awaited-in-vain/abandon")
         task = await waiting
 
     assert "expired" == task["state"]
+    assert watch.seconds < 5
 
 
 async def test_waiting_ends_when_its_time_is_up(house: House) -> None:
     await house.submit("cometapi", "a red fox [[seconds=600]]", "slow")
-    async with asyncio.timeout(5):
+    async with watching() as watch:
         task = await house.task("slow", wait=0.1)
 
     assert "submitted" == task["state"]
+    assert watch.seconds < 5
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -16,7 +16,7 @@ import pytest_asyncio
 from receiver.callback_url import mint_callback_url
 from submitter.signatures import sign
 from tests.flows.builders import GATEWAYS, WEBHOOK_SECRET, House, World, path_of, receiving, report, sandboxed
-from tests.patience import free_port
+from tests.patience import PATIENCE, free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -356,7 +356,7 @@ async def test_of_the_unreadable_of_one_task_the_latest_are_kept(world: World, t
 
 async def head_answered(house: House, path: str, length: str) -> bytes:
     """The beginning of the answer to a request whose body never comes."""
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
         try:
             writer.write(f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {length}\r\n\r\n".encode())

@@ -16,7 +16,9 @@ from tests.flows.builders import (
     receiving,
     report,
     sandboxed,
+    until_waited_for,
 )
+from tests.patience import PATIENCE, watching
 
 
 async def expected(house: House, *names: str) -> list[str]:
@@ -71,14 +73,16 @@ async def test_everybody_who_waits_is_woken_by_the_commit(world: World, tmp_path
     async with receiving(tmp_path, world, "cometapi") as house:
         names = [f"fox-{number}" for number in range(8)]
         paths = await expected(house, *names)
-        async with asyncio.timeout(8):
+        async with watching() as watch:
             waiting = [asyncio.create_task(house.task(name, wait=20)) for name in names for _ in range(3)]
-            await asyncio.sleep(0.05)
+            for name in names:
+                await until_waited_for(house, name, count=3)
             for path in paths:
                 await house.http.post(path, content=report("failed", task_id=path.split("/")[3]))
             tasks = await asyncio.gather(*waiting)
 
     assert ["failed"] * 24 == [task["state"] for task in tasks]
+    assert watch.seconds < 8
 
 
 @pytest.mark.parametrize("with_worker", [True, False])
@@ -93,7 +97,7 @@ async def test_no_more_images_are_in_flight_than_there_are_slots_and_all_are_sen
         answers = await asyncio.gather(
             *(house.submit("powertokens", "a red fox", name, n=size) for name, size in sizes.items())
         )
-        async with asyncio.timeout(12):
+        async with asyncio.timeout(PATIENCE):
             tasks = [await at_rest(house, name, ticking=not with_worker) for name in sizes]
         truth, paid = await world.tasks(), await world.counts()
 

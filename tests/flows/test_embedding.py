@@ -176,7 +176,7 @@ async def test_the_documented_example_runs(world: World, tmp_path: Path, monkeyp
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=NO_TLS) as http,
         ):
             drawn = await http.post("/draw")
-            task = (await http.get(f"/tasks/v1/tasks/{drawn.json()['task']}?wait=8")).json()
+            task = (await http.get(f"/tasks/v1/tasks/{drawn.json()['task']}?wait=20")).json()
 
     assert 202 == drawn.status_code
     assert "succeeded" == task["state"]

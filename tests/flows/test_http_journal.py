@@ -11,7 +11,7 @@ import pytest
 from submitter import HttpJournal, OmniImageRequest, ProviderSettings, Refused, Submitter
 from tests.flows.builders import LOOKED_UP, NO_TLS, Clock, House, Json, World, eventually, receiving, sandboxed
 from tests.flows.lives import gate
-from tests.patience import free_port
+from tests.patience import PATIENCE, free_port
 
 ACCOUNTS = ("unsigned", "cometapi", "powertokens")
 OPENING: Json = {
@@ -24,7 +24,7 @@ OPENING: Json = {
 
 async def submitter_at(stack: AsyncExitStack, world: World, receiver_url: str) -> Submitter:
     """A submitter with every account, whose journal is the receiver at this address."""
-    http = await stack.enter_async_context(httpx.AsyncClient(verify=NO_TLS, trust_env=False, timeout=10))
+    http = await stack.enter_async_context(httpx.AsyncClient(verify=NO_TLS, trust_env=False, timeout=PATIENCE))
     accounts = {name: ProviderSettings.model_validate(world.account(name)) for name in ACCOUNTS}
     return await stack.enter_async_context(Submitter(accounts, journal=HttpJournal(receiver_url, http=http)))
 

@@ -19,6 +19,7 @@ from receiver.keys import Scope
 from submitter import HttpJournal, HttpWatch, OmniImageRequest, ProviderSettings, Submitter, WatchError
 from submitter.providers.kling import signed_token
 from tests.flows.builders import NO_TLS, House, Json, World, eventually, receiving, sandboxed
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -240,7 +241,7 @@ async def test_a_revocation_ends_the_streams_that_the_key_has_open(house: House)
         await anext(lines)
         await house.http.delete("/v1/keys/listening")
         await house.submit("cometapi", "a red fox", "after-the-revocation")
-        heard = await asyncio.wait_for(rest_of(lines), 8)
+        heard = await asyncio.wait_for(rest_of(lines), PATIENCE)
 
     assert "after-the-revocation" not in heard
 
@@ -308,12 +309,12 @@ async def test_without_keys_of_the_configuration_a_strangers_key_is_as_none_and_
 async def test_a_submitter_elsewhere_submits_and_waits_with_a_made_key(house: House, world: World) -> None:
     keys = {name: (await make(house, name))["key"] for name in ("elsewhere", "nosy")}
     accounts = {"cometapi": ProviderSettings.model_validate(world.account("cometapi"))}
-    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False, timeout=10) as http:
+    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False, timeout=PATIENCE) as http:
         watch, nosy = (HttpWatch(house.url, api_key=key, http=http) for key in keys.values())
         journal = HttpJournal(house.url, api_key=keys["elsewhere"], http=http)
         async with Submitter(accounts, journal=journal, watch=watch) as submitter:
             task = await submitter.submit("cometapi", OmniImageRequest(prompt="a red fox"))
-            done = await submitter.wait(task, deadline=timedelta(seconds=8))
+            done = await submitter.wait(task, deadline=timedelta(seconds=PATIENCE))
             with pytest.raises(WatchError) as refused:
                 await nosy.look(task.external_task_id)
     record = await house.runtime.ledger.record(task.external_task_id)

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.flows.builders import House, World, path_of, receiving, report
+from tests.patience import PATIENCE
 
 KEPT_BODIES = 32
 KEPT_REPORTS = 256
@@ -78,7 +79,7 @@ async def test_while_one_url_is_flooded_other_tasks_callbacks_are_heard(world: W
                 answer = await house.http.post(path, content=different(next(numbers)))
                 statuses.add(answer.status_code)
 
-        async with asyncio.timeout(30), asyncio.TaskGroup() as sides:
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as sides:
             for _ in range(20):
                 sides.create_task(flood())
             heard = [

@@ -20,13 +20,14 @@ from receiver.outbox.resolving import resolve_by_system
 from receiver.probe import Patience, probe
 from tests.flows.builders import receiving, sandboxed
 from tests.outbox.misbehaving import drips, hangs_at_once, hangs_up, speaks_no_http
-from tests.outbox.sinks import Answering, Line, Sink, sinking, status
-from tests.patience import free_port
+from tests.outbox.sinks import Answering, sinking, status
+from tests.patience import PATIENCE, free_port
 
-# A busy machine is no trouble of the path: only the tests of what is late have less patience.
-PATIENCE = Patience(connected=timedelta(seconds=10), answered=timedelta(seconds=10), slow=timedelta(seconds=10))
-LATE = replace(PATIENCE, slow=timedelta(seconds=1))
-HASTY = replace(PATIENCE, connected=timedelta(milliseconds=300), answered=timedelta(milliseconds=300))
+# A busy machine is no trouble of the path: whoever hangs is waited for briefly where it hangs, and nowhere else.
+LONG = timedelta(seconds=PATIENCE)
+PATIENT = Patience(connected=LONG, answered=LONG, slow=timedelta(seconds=5))
+UNCONNECTED = replace(PATIENT, connected=timedelta(milliseconds=300))
+UNANSWERED = replace(PATIENT, answered=timedelta(milliseconds=300))
 PATH = "/callbacks/kling/probe/a-token"
 PROBED = b'{"verdict":"probe"}'
 NOW = datetime.now(UTC)
@@ -53,12 +54,13 @@ def certified(
 async def found(
     url: str,
     *,
-    patience: Patience = PATIENCE,
+    patience: Patience = PATIENT,
+    stopwatch: Callable[[], float] = lambda: 0.0,
     resolve: Callable[[str], Sequence[str]] = resolve_by_system,
     is_private: bool = False,
 ) -> Finding:
     """What the doctor would say of this URL. Everything here is on loopback, which is not what is looked for."""
-    attempt = await probe(url, patience=patience, roots=roots(), resolve=resolve)
+    attempt = await probe(url, patience=patience, roots=roots(), resolve=resolve, stopwatch=stopwatch)
     return diagnose(attempt if is_private else replace(attempt, private=()))
 
 
@@ -130,7 +132,7 @@ async def test_a_name_that_resolves_to_nothing_has_no_address() -> None:
 async def test_a_port_that_lets_nobody_in() -> None:
     """As behind a firewall that drops: the queue of those who connect is full, and nobody takes them."""
     async with full() as port:
-        finding = await found(f"http://127.0.0.1:{port}{PATH}", patience=HASTY)
+        finding = await found(f"http://127.0.0.1:{port}{PATH}", patience=UNCONNECTED)
 
     assert Trouble.FIREWALL is finding.trouble
 
@@ -199,31 +201,17 @@ async def test_what_answers_is_not_this_receiver(answer: Answering, trouble: Tro
 @pytest.mark.parametrize("answer", [hangs_at_once, drips])
 async def test_a_server_that_takes_connections_and_never_ends_its_answer(answer: Answering) -> None:
     async with sinking(answer) as sink:
-        assert Trouble.HANGS is (await found(sink.url(path=PATH), patience=HASTY)).trouble
+        assert Trouble.HANGS is (await found(sink.url(path=PATH), patience=UNANSWERED)).trouble
 
 
 async def test_a_server_that_must_be_woken_is_told_from_a_slow_one() -> None:
-    async with sinking() as sink:
-        sink.answer = _late_once(sink)
-        waking = await found(sink.url(path=PATH), patience=LATE)
-        sink.answer = _late
-        slow = await found(sink.url(path=PATH), patience=LATE)
+    seconds = [0.0, 5.0, 5.0, 5.1, 10.0, 15.0, 15.0, 20.0]  # as each answer is waited for, and has come
+    async with sinking(status(200, body=PROBED)) as sink:
+        waking = await found(sink.url(path=PATH), stopwatch=iter(seconds[:4]).__next__)
+        slow = await found(sink.url(path=PATH), stopwatch=iter(seconds[4:]).__next__)
 
     assert Trouble.COLD_START is waking.trouble
     assert Trouble.SLOW is slow.trouble
-
-
-def _late_once(sink: Sink) -> Answering:
-    async def answer(line: Line) -> None:
-        sink.answer = status(200, body=PROBED)
-        await _late(line)
-
-    return answer
-
-
-async def _late(line: Line) -> None:
-    await asyncio.sleep(1.2 * LATE.slow.total_seconds())
-    await status(200, body=PROBED)(line)
 
 
 async def _answers_whatever_comes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

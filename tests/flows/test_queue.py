@@ -17,7 +17,7 @@ from tests.flows.builders import AT_REST, Clock, House, Json, World, configurati
 from tests.flows.bursts import ANSWERED, PROVIDER, burst, names, widest_gap
 from tests.flows.lives import ROOT
 from tests.flows.test_concurrency import most_in_flight
-from tests.patience import free_port
+from tests.patience import PATIENCE, free_port
 
 SLOTS = 5
 COUNTS = {"ada": 24, "bob": 12, "eve": 6}
@@ -30,7 +30,8 @@ async def test_a_burst_is_queued_and_sent_once_with_no_more_in_flight_than_slots
         sandboxed(task_seconds=0.05, slots=SLOTS) as world,
         receiving(tmp_path, world, PROVIDER, account=ACCOUNT, with_worker=True) as house,
     ):
-        opened = await burst(house.runtime, COUNTS)
+        with world.standing_still():
+            opened = await burst(house.runtime, COUNTS)
         tasks = await all_at_rest(house)
         creates, truth = await world.requests("create"), await world.tasks()
 
@@ -49,7 +50,7 @@ async def test_killed_amid_a_burst_the_queue_goes_on_where_it_was(tmp_path: Path
     port, clock = free_port(), Clock()
     async with sandboxed(task_seconds=0.05, slots=SLOTS) as world:
         async with bursting(tmp_path, world, port, COUNTS) as process:
-            await eventually(lambda: so_many_creates(world, creates_before), within=20)
+            await eventually(lambda: so_many_creates(world, creates_before))
             process.kill()
             lines = (await process.communicate())[0].decode().splitlines()
         async with receiving(tmp_path, world, PROVIDER, port=port, account=ACCOUNT, clock=clock) as house:
@@ -69,16 +70,17 @@ async def test_killed_amid_a_burst_the_queue_goes_on_where_it_was(tmp_path: Path
 async def test_a_create_that_hangs_holds_up_no_other(tmp_path: Path) -> None:
     """Its slot is taken, and the others go on: a batch does not wait for its slowest."""
     async with (
-        sandboxed(pace=0.4, task_seconds=0.02) as world,
+        sandboxed(pace=PATIENCE, task_seconds=0.02) as world,
         receiving(tmp_path, world, PROVIDER, account={"slots": 2}, with_worker=True) as house,
     ):
         await house.submit(PROVIDER, "a red fox [[drop_all,seconds=600]]", "runs", n=2)
-        hanging = "a red fox [[slow,drop_all]]"  # the create is answered after 0.8 s at least
+        hanging = "a red fox [[slow,drop_all]]"  # the create is answered when all is seen
         for name, prompt in {"hangs": hanging, **dict.fromkeys(("one", "two", "three"), "a red fox")}.items():
             await house.submit(PROVIDER, prompt, name)
         await house.http.post("/v1/tasks/runs/abandon")
         tasks = [await house.until(name, lambda task: task["state"] == "succeeded") for name in ("one", "two", "three")]
         slow = await house.task("hangs")
+        world.let_go()
 
     assert ["succeeded"] * 3 == [task["state"] for task in tasks]
     assert "pending" == slow["state"]
@@ -139,7 +141,7 @@ async def drained(house: House, world: World, clock: Clock) -> list[Json]:
         tasks = await all_tasks(house)
         return tasks if all(task["state"] in AT_REST for task in tasks) else None
 
-    found: list[Json] = await eventually(rested, within=20)
+    found: list[Json] = await eventually(rested)
     return found
 
 

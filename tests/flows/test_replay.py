@@ -12,6 +12,7 @@ import pytest
 from receiver.ledger.reading import KeptUnreadable
 from submitter.providers import Trust
 from tests.flows.builders import Clock, House, Json, World, path_of, receiving, report
+from tests.patience import PATIENCE
 
 NONE_YET = dict.fromkeys(("read", "applied", "duplicate", "stale", "conflict", "still_unreadable", "cut", "foreign"), 0)
 OLD_READER = "unreadable: what the reader of that time made of it"
@@ -201,7 +202,7 @@ async def test_a_replayed_success_brings_its_task_to_rest_for_those_who_wait(wor
         await kept_by_an_old_reader(house, "cometapi", "waited", body)
         waiting = asyncio.create_task(house.task("waited", wait=20))
         await replay(house)
-        task = await asyncio.wait_for(waiting, 5)
+        task = await asyncio.wait_for(waiting, PATIENCE)
 
     assert "succeeded" == task["state"]
 
@@ -221,7 +222,7 @@ async def test_a_page_that_is_none_is_refused_field_by_field(
 
 
 def _in_drawer_and_heard(ledger: Path) -> tuple[int, int]:
-    with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=5)) as raw:
+    with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=PATIENCE)) as raw:
         raw.execute("begin")  # both counts of one moment
         [in_drawer] = raw.execute("select count(*) from unreadable").fetchone()
         [heard] = raw.execute("select reports_stale from tasks").fetchone()

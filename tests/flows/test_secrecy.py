@@ -18,7 +18,7 @@ from submitter.providers.kling import signed_token
 from tests.flows.builders import WEBHOOK_SECRET, World, eventually, path_of, report, sandboxed
 from tests.flows.lives import Life, living
 from tests.house.commands import run_all
-from tests.patience import free_port
+from tests.patience import PATIENCE, free_port
 
 API_KEY = "hl_a-key-that-nobody-may-read"
 PROVIDER_KEY = "sk-the-providers-key-that-nobody-may-read"
@@ -70,7 +70,7 @@ async def lived_through(folder: Path) -> Day:
         shown |= await asyncio.to_thread(all_that_commands_say, folder)
         problems.append(await stumble(life, folder))
         life.process.terminate()
-        await asyncio.wait_for(life.process.wait(), 20)
+        await asyncio.wait_for(life.process.wait(), PATIENCE)
         return Day(
             log=life.log.read_text(),
             problems=problems,
@@ -204,7 +204,7 @@ def all_that_commands_say(folder: Path) -> dict[str, str]:
 
 async def stumble(life: Life, folder: Path) -> str:
     """A fault of the receiver's own in the midst of a callback: somebody took its tables away."""
-    with contextlib.closing(sqlite3.connect(folder / "ledger.db", isolation_level=None, timeout=10)) as raw:
+    with contextlib.closing(sqlite3.connect(folder / "ledger.db", isolation_level=None, timeout=PATIENCE)) as raw:
         raw.execute("drop table reports")
         raw.execute("drop table unreadable")
     url = mint_callback_url("http://x", provider="cometapi", external_task_id="cometapi-1", secret=CALLBACK_SECRET)

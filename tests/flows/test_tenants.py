@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from receiver.ledger.deliveries import AttemptResult, Settlement
 from tests.flows.builders import NO_TLS, WEBHOOK_SECRET, House, Json, World, receiving, sandboxed
-from tests.patience import free_port
+from tests.patience import PATIENCE, free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -101,7 +101,7 @@ async def tenant(house: House, name: str, **wish: Any) -> AsyncIterator[Tenant]:
     made = await house.http.post("/v1/keys", json={"name": fresh, "scopes": SCOPES, **wish})
     headers = {"authorization": f"Bearer {made.json()['key']}"}
     async with httpx.AsyncClient(
-        base_url=house.url, headers=headers, verify=NO_TLS, trust_env=False, timeout=30
+        base_url=house.url, headers=headers, verify=NO_TLS, trust_env=False, timeout=PATIENCE
     ) as http:
         yield Tenant(fresh, http)
 

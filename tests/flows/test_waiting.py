@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
 from pathlib import Path
@@ -17,13 +18,15 @@ from receiver.task import Record
 from receiver.waiting import Waiting
 from receiver.watch import LedgerWatch
 from submitter import HttpJournal, HttpWatch, NotAtRest, OmniImageRequest, ProviderSettings, Submitter, WatchError
+from submitter.shown import ShownEvent
 from tests.flows.builders import NO_TLS, House, World, eventually, receiving
 from tests.flows.lives import gate
 from tests.flows.streams import write_events
-from tests.patience import free_port
+from tests.patience import PATIENCE, free_port
 
 SHORT = timedelta(seconds=0.1)
-LONG = timedelta(seconds=8)
+BRIEF = timedelta(seconds=0.3)
+LONG = timedelta(seconds=PATIENCE)
 ROADS = ("http", "in process")
 
 
@@ -45,7 +48,9 @@ async def submitter_at(
 ) -> Submitter:
     """A submitter elsewhere, which writes and looks at this address."""
     limits = httpx.Limits(max_connections=connections)
-    http = await stack.enter_async_context(httpx.AsyncClient(verify=NO_TLS, trust_env=False, timeout=10, limits=limits))
+    http = await stack.enter_async_context(
+        httpx.AsyncClient(verify=NO_TLS, trust_env=False, timeout=PATIENCE, limits=limits)
+    )
     accounts = {"cometapi": ProviderSettings.model_validate(world.account("cometapi"))}
     watch = HttpWatch(url, http=http, patience=patience)
     return await stack.enter_async_context(Submitter(accounts, journal=HttpJournal(url, http=http), watch=watch))
@@ -97,11 +102,21 @@ async def test_refused_and_expired_are_rest_too(submitter: Submitter, house: Hou
 
 async def test_a_deadline_ends_the_waiting_and_names_task_and_state(submitter: Submitter) -> None:
     await submitter.submit("cometapi", OmniImageRequest(prompt="a red fox [[drop_all]]"), external_task_id="slow")
-    with pytest.raises(TimeoutError, match=r"^not at rest after 0\.1 s: slow \(submitted\)$") as passed:
-        await submitter.wait("slow", deadline=SHORT)
+    passed = await past_the_deadline(lambda: submitter.wait("slow", deadline=SHORT))
 
-    assert isinstance(passed.value, NotAtRest)
-    assert {"slow": "submitted"} == passed.value.states
+    assert isinstance(passed, TimeoutError)
+    assert "not at rest after 0.1 s: slow (submitted)" == str(passed)
+    assert {"slow": "submitted"} == passed.states
+
+
+async def past_the_deadline(wait: Callable[[], Awaitable[object]]) -> NotAtRest:
+    """What this waiting raises in the end: again, where a busy machine did not get to looking in so short a time."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with pytest.raises(NotAtRest) as passed:
+                await wait()
+            if "unknown" not in str(passed.value):
+                return passed.value
 
 
 async def test_a_deadline_or_a_position_that_is_none_is_a_mistake(submitter: Submitter) -> None:
@@ -240,10 +255,10 @@ async def test_a_deadline_for_many_names_those_that_are_left(submitter: Submitte
         request = OmniImageRequest(prompt="a red fox [[drop_all]]")
         await submitter.submit("cometapi", request, external_task_id=f"slow{number}")
     left = [f"slow{number}" for number in range(7)]
-    with pytest.raises(NotAtRest, match=r"slow0 \(submitted\), .*slow4 \(submitted\) and 2 more$") as passed:
-        await submitter.wait_all(["e0", *left], deadline=timedelta(seconds=0.4))
+    passed = await past_the_deadline(lambda: submitter.wait_all(["e0", *left], deadline=timedelta(seconds=0.4)))
 
-    assert dict.fromkeys(left, "submitted") == passed.value.states
+    assert re.search(r"slow0 \(submitted\), .*slow4 \(submitted\) and 2 more$", str(passed))
+    assert dict.fromkeys(left, "submitted") == passed.states
 
 
 @pytest.mark.parametrize("wait", ["all", "any"])
@@ -294,14 +309,23 @@ async def test_what_comes_to_rest_at_any_moment_is_never_missed(submitter: Submi
 
 async def test_events_come_in_order_and_end_at_the_deadline(submitter: Submitter, house: House) -> None:
     await write_events(house, 3)
-    told = [event async for event in submitter.events(["e0", "e2"], after=0, deadline=timedelta(seconds=0.3))]
-    everything = [event async for event in submitter.events(after=1, deadline=timedelta(seconds=0.3))]
+    told = await heard_by_the_deadline(lambda: submitter.events(["e0", "e2"], after=0, deadline=BRIEF), 2)
+    everything = await heard_by_the_deadline(lambda: submitter.events(after=1, deadline=BRIEF), 2)
 
     assert [(1, "task.refused", "refused"), (3, "task.refused", "refused")] == [
         (event.position, event.type, event.task and event.task.state) for event in told
     ]
     assert [2, 3] == [event.position for event in everything]
     assert [each.id for each in told] == [each.fields["id"] for each in told]
+
+
+async def heard_by_the_deadline(listen: Callable[[], AsyncIterator[ShownEvent]], count: int) -> list[ShownEvent]:
+    """What is heard until then: again, where a busy machine did not get to hearing so many in so short a time."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            heard = [event async for event in listen()]
+            if len(heard) >= count:
+                return heard
 
 
 async def test_events_of_a_task_are_heard_as_they_come(submitter: Submitter) -> None:

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.patience import PATIENCE
+
 T = TypeVar("T")
 
 COMMAND = (sys.executable, "-W", "error", "-m", "receiver")
-PATIENCE = 15.0  # seconds before a test gives up on what takes one
 GLANCE = 0.01
 NOWHERE = 9  # the discard port: nobody listens there
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
