@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -28,7 +29,8 @@ class Seen:
 
 def post(requests: Sequence[bytes], *, root: str, connections: int, seconds: float, is_again: bool) -> Seen:
     """Send these, in their order, for so many seconds, and wait for the answers: each once, or over and over."""
-    return uvloop.run(_post(_Stock(requests, seconds=seconds, is_again=is_again), root=root, connections=connections))
+    stock = _Stock(requests, seconds=seconds, is_again=is_again)
+    return uvloop.run(_post(stock, root=root, connections=connections, seconds=seconds))
 
 
 def content_length(head: bytes) -> int:
@@ -46,17 +48,13 @@ class _Stock:
         self.seen = Seen()
         self._requests = requests
         self._is_again = is_again
-        self._began = time.perf_counter()
-        self._until = self._began + seconds
-
-    @property
-    def seconds_left(self) -> float:
-        """Until the time is up."""
-        return max(0.0, self._until - time.perf_counter())
+        self._seconds = seconds
+        self._began = math.inf  # with the first request, which is sent however late a busy machine gets to it
 
     def take(self) -> bytes | None:
         """The next one, or None once the time is up or nothing is left."""
-        if time.perf_counter() >= self._until:
+        self._began = min(self._began, time.perf_counter())
+        if time.perf_counter() >= self._began + self._seconds:
             return None
         if self.seen.taken >= len(self._requests) and not self._is_again:
             self.seen.is_exhausted = True
@@ -111,13 +109,13 @@ class _Connection(asyncio.Protocol):
         self._transport.write(request)
 
 
-async def _post(stock: _Stock, *, root: str, connections: int) -> Seen:
+async def _post(stock: _Stock, *, root: str, connections: int, seconds: float) -> Seen:
     address = urlsplit(root)
     loop = asyncio.get_running_loop()
     opened = [
         await loop.create_connection(lambda: _Connection(stock), address.hostname or "", address.port or 80)
         for _ in range(connections)
     ]
-    async with asyncio.timeout(stock.seconds_left + PATIENCE):
+    async with asyncio.timeout(seconds + PATIENCE):
         await asyncio.gather(*(protocol.ended for _, protocol in opened))
     return stock.seen

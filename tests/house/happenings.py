@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 
 from tests.house.commands import Running
+from tests.patience import PATIENCE
 
 ACCOUNT = """
 [providers.cometapi]
@@ -20,7 +21,7 @@ WITH_KEY = f"{ACCOUNT}[api]\nkeys = ['{KEY}']\n"
 def happen(receiver: Running, *names: str, key: str = "") -> None:
     """A task each that is written down and given up: its one event says that it expired."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    with httpx.Client(base_url=receiver.address, headers=headers) as client:
+    with httpx.Client(base_url=receiver.address, headers=headers, timeout=PATIENCE) as client:
         for name in names:
             request = {"provider": "cometapi", "endpoint": "omni-image", "request": {"prompt": "a fox"}}
             client.post("/v1/submissions", json={**request, "external_task_id": name}).raise_for_status()

@@ -29,8 +29,10 @@ from benchmarks.sink import sinking
 from receiver.ledger.sqlite import SqliteReader
 from receiver.ledger.sqlite.connection import connect_reader
 from receiver.task import TaskState
+from tests.patience import PATIENCE
 
 NOW = 1_800_000_000_000
+LONG_ENOUGH = {Generator.RAW: PATIENCE, Generator.WRK: 3.0}
 TASKS = [Created(f"t_{number}", str(number)) for number in range(1_500)]
 
 
@@ -223,20 +225,20 @@ def test_either_generator_sends_each_request_once_and_in_order(generator: Genera
     with serving.competitor(competitors.SHARED, database) as server:
         sent = list(requests(TASKS))
         load = post(sent[:4], root=server.root, connections=2, seconds=0.2, by=generator, is_again=True)
-        with pytest.raises(Exhausted):
-            post(sent[4:8], root=server.root, connections=2, seconds=0.5, by=generator)
+        with pytest.raises(Exhausted):  # which ends the one at once; wrk takes its time in any case
+            post(sent[4:8], root=server.root, connections=2, seconds=LONG_ENOUGH[generator], by=generator)
     with closing(sqlite3.connect(database)) as raw:
         events = [row[0] for row in raw.execute("select external_task_id from events order by position")]
 
     assert 0 == load.failed < load.answered <= load.taken
     assert {each.external_task_id for each in TASKS[:8]} >= set(events)
-    assert len(events) == len(set(events)) >= 6  # the last ones of an exhausted load may be cut off
+    assert len(events) == len(set(events)) >= min(load.answered, 4) + 2  # the last of an exhausted load may be cut off
 
 
 def test_a_refusal_is_counted_as_a_failure(tmp_path: Path) -> None:
     with serving.competitor(competitors.SHARED, tmp_path / "none.db") as server:
         forged = [each.replace(b"/t_", b"/u_") for each in requests(TASKS[:50])]
-        seen = rawload.post(forged, root=server.root, connections=2, seconds=5, is_again=False)
+        seen = rawload.post(forged, root=server.root, connections=2, seconds=PATIENCE, is_again=False)
 
     assert (100, 100) == (seen.taken, seen.failed)
 

@@ -14,6 +14,7 @@ import pytest
 from receiver.callback_url import mint_callback_url
 from receiver.cli.callbacks import escaped
 from tests.house.commands import NOWHERE, configured, run, run_all, serving
+from tests.patience import PATIENCE
 
 SECRET = "cs_a-secret-of-this-test"
 SETTINGS = (
@@ -121,7 +122,7 @@ def test_through_a_running_receiver_many_are_replayed_with_progress(tmp_path: Pa
     with serving(tmp_path) as receiver:
         dry = run(tmp_path, "callbacks", "replay", "--unreadable", "--dry-run", "--json")
         ran = run(tmp_path, "callbacks", "replay", "--unreadable", "--json")
-        task = httpx.get(f"{receiver.address}/v1/tasks/t_229").json()
+        task = httpx.get(f"{receiver.address}/v1/tasks/t_229", timeout=PATIENCE).json()
 
     assert 230 == len(dry.json["dry_run"])
     assert {**NEW, "read": 230, "applied": 230, "still_unreadable": 0, "cut": 0, "foreign": 0} == ran.json

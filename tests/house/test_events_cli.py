@@ -38,7 +38,7 @@ def documents(tail: Running) -> list[dict[str, Any]]:
 
 
 def listed(receiver: Running) -> list[dict[str, Any]]:
-    events: list[dict[str, Any]] = httpx.get(f"{receiver.address}/v1/events").json()["events"]
+    events: list[dict[str, Any]] = httpx.get(f"{receiver.address}/v1/events", timeout=PATIENCE).json()["events"]
     return events
 
 

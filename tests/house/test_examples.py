@@ -7,7 +7,6 @@ import csv
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.house.commands import PATIENCE, Running, accounts, environment, eventually, playing, serving
+from tests.house.commands import Running, accounts, environment, eventually, playing, serving
+from tests.patience import PATIENCE, free_port
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -66,7 +66,7 @@ def example(name: str, *arguments: str, env: Mapping[str, str]) -> subprocess.Co
 
 def counts(sandbox: Running) -> Any:
     """What the sandbox has seen."""
-    return httpx.get(f"{sandbox.address}/sandbox/counts", trust_env=False).json()
+    return httpx.get(f"{sandbox.address}/sandbox/counts", trust_env=False, timeout=PATIENCE).json()
 
 
 def observed(task: dict[str, Any]) -> dict[str, Any]:
@@ -141,16 +141,19 @@ def test_many_are_waited_for_from_asyncio(sandbox: Running, receiver: Running) -
 
 
 def test_an_app_is_told_and_never_asks(tmp_path: Path, sandbox: Running) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     destination = (
         f'[[destinations]]\nname = "gallery"\nurl = "http://127.0.0.1:{port}/hooks"\nprivate = true\n'
         f'secret = "{WEBHOOK_SECRET}"\nevents = ["task.*"]\n'
     )
     with receiver_of(tmp_path, sandbox, destination) as receiver, _app(port, receiver) as url:
-        picture = httpx.post(f"{url}/pictures", json={"prompt": "a lighthouse"}, trust_env=False).json()["picture"]
+        picture = httpx.post(
+            f"{url}/pictures", json={"prompt": "a lighthouse"}, trust_env=False, timeout=PATIENCE
+        ).json()["picture"]
         shown = eventually(lambda: _succeeded(f"{url}/pictures", picture))
-        forged = httpx.post(f"{url}/hooks", content=b"{}", headers={"webhook-id": "1"}, trust_env=False)
+        forged = httpx.post(
+            f"{url}/hooks", content=b"{}", headers={"webhook-id": "1"}, trust_env=False, timeout=PATIENCE
+        )
 
     assert 1 == len(shown["images"])
     assert 401 == forged.status_code
@@ -163,7 +166,7 @@ def test_a_batch_goes_on_after_ctrl_c_and_pays_for_each_row_once(
     with source.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["prompt", "n"])
-        table.writerows([[f"a lighthouse, number {number} [[seconds=2]]", 2] for number in range(6)])
+        table.writerows([[f"a lighthouse, number {number} [[seconds=6]]", 2] for number in range(6)])
         table.writerows([["the same twice", ""], ["the same twice", ""], ["a ship [[policy]]", ""]])
     env = {"RECEIVER": receiver.address, "KEY": KEY}
     command = [sys.executable, str(EXAMPLES / "batch_from_csv.py"), str(source), str(target)]
@@ -201,10 +204,10 @@ def _app(port: int, receiver: Running) -> Iterator[str]:
 
 def _answers(url: str) -> bool:
     with contextlib.suppress(httpx.TransportError):
-        return httpx.get(url, trust_env=False).is_success
+        return httpx.get(url, trust_env=False, timeout=PATIENCE).is_success
     return False
 
 
 def _succeeded(url: str, picture: str) -> Any:
-    shown = httpx.get(url, trust_env=False).json().get(picture)
+    shown = httpx.get(url, trust_env=False, timeout=PATIENCE).json().get(picture)
     return shown if shown and shown["state"] == "succeeded" else None

@@ -10,6 +10,7 @@ import pytest
 from submitter.providers.kling import signed_token
 from submitter.submit import system_clock
 from tests.house.commands import accounts, configured, playing, run, run_all, serving
+from tests.patience import PATIENCE
 
 NOWHERE = accounts("http://127.0.0.1:9")
 OPERATOR = "hl_the-key-of-the-configuration"
@@ -21,7 +22,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def asked(address: str, key: str, path: str = "/v1/tasks") -> int:
-    return httpx.get(address + path, headers={"authorization": f"Bearer {key}"}, trust_env=False).status_code
+    return httpx.get(
+        address + path, headers={"authorization": f"Bearer {key}"}, trust_env=False, timeout=PATIENCE
+    ).status_code
 
 
 def test_a_key_that_is_made_while_nothing_runs_opens_what_is_started_then(folder: Path) -> None:

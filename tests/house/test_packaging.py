@@ -29,6 +29,7 @@ from receiver.cli import command_line
 from receiver.config import Config, load_config
 from receiver.configerrors import ConfigError
 from tests.house.commands import Running, environment
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -359,7 +360,7 @@ def run_example(example: str, receiver: Running, sandbox: Running, folder: Path)
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -404,9 +405,9 @@ def curled(receiver: Running, words: list[str]) -> httpx.Response:
     (url,) = (word for word in words if word.startswith("localhost:8080"))
     address = url.replace("localhost:8080", receiver.address)
     if "-d" not in words:
-        return httpx.get(address, timeout=30)
+        return httpx.get(address, timeout=PATIENCE)
     header, _, value = words[words.index("-H") + 1].partition(": ")
-    return httpx.post(address, content=words[words.index("-d") + 1], headers={header: value}, timeout=30)
+    return httpx.post(address, content=words[words.index("-d") + 1], headers={header: value}, timeout=PATIENCE)
 
 
 # --- the import contracts
