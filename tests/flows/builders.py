@@ -33,6 +33,7 @@ WEBHOOK_SECRET = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # reading the roots would take most of a test's time
 GLANCE = 0.005
 IDLE = 3_600
+STEP = 10  # milliseconds
 UNHURRIED = 20.0  # seconds that a tick may take, and does not unless somebody hangs
 AT_REST = {"succeeded", "failed", "refused", "expired"}
 FINAL_EVENTS = {"task.succeeded", "task.failed", "task.refused", "task.expired"}
@@ -47,16 +48,19 @@ ASKING = {"learn": False, "first_after": "0s", "interval": "20ms", "budget_per_m
 
 
 class Clock:
-    """This machine's time, and as much ahead of it as a test has jumped."""
+    """A clock that goes while it is looked at, and that a test may jump: a machine that stands still moves it no more
+    than a step."""
 
     def __init__(self) -> None:
-        self._ahead = 0
+        self._now = self._looked = system_clock()
 
     def __call__(self) -> Moment:
-        return system_clock() + self._ahead
+        looked, self._looked = self._looked, system_clock()
+        self._now += min(max(self._looked - looked, 0), STEP)
+        return self._now
 
     def jump(self, **duration: float) -> None:
-        self._ahead += millis(timedelta(**duration))
+        self._now += millis(timedelta(**duration))
 
 
 @dataclass(frozen=True, slots=True)
