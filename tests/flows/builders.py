@@ -45,6 +45,7 @@ LOOKED_UP = ("unsigned", "powertokens")  # where the provider promises to find a
 
 ONLY_CALLBACKS = {"learn": False, "first_after": "1h", "interval": "25s", "budget_per_minute": 10_000}
 ASKING = {"learn": False, "first_after": "0s", "interval": "20ms", "budget_per_minute": 10_000}
+UNHURRIED_LIMITS = Limits(head_seconds=PATIENCE, linger_seconds=PATIENCE)
 
 
 class Clock:
@@ -287,7 +288,7 @@ async def receiving(
 @contextlib.asynccontextmanager
 async def served(app: Any, listener: socket.socket, *, limits: Limits | None = None) -> AsyncIterator[None]:
     """A real uvicorn on this socket, in this loop. It ends no idle connection just when a slow test uses it again."""
-    config = uvicorn_config(app, limits=limits)
+    config = uvicorn_config(app, limits=limits or UNHURRIED_LIMITS)
     config.timeout_keep_alive = IDLE
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -1,5 +1,6 @@
 """Whatever befalls callbacks on their way, each task settles by them, once, and was paid for once."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.flows.builders import GATEWAYS, TRUSTS, House, Json, World, receiving, sandboxed
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -135,8 +137,12 @@ async def test_a_callback_before_the_create_answer_is_the_first_that_is_heard(ho
     assert 1 == [each["type"] for each in history["events"]].count("task.submitted")
 
 
-async def test_a_create_that_is_answered_after_the_end_still_answers_with_the_task(house: House) -> None:
-    created = await house.submit("powertokens", "a red fox [[slow,seconds=0]]", "late-answer")
+async def test_a_create_that_is_answered_after_the_end_still_answers_with_the_task(tmp_path: Path) -> None:
+    async with sandboxed(pace=PATIENCE) as world, receiving(tmp_path, world, "powertokens") as house:
+        creating = asyncio.create_task(house.submit("powertokens", "a red fox [[slow,seconds=0]]", "late-answer"))
+        await house.until("late-answer", lambda task: task.get("state") == "succeeded")
+        world.let_go()
+        created = await creating
 
     assert 201 == created.status_code
     assert "succeeded" == created.json()["state"]

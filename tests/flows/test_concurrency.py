@@ -122,12 +122,13 @@ async def test_a_create_that_was_not_answered_holds_its_slots(tmp_path: Path) ->
 
 async def test_callers_that_hang_up_do_not_cancel_their_creates(tmp_path: Path) -> None:
     names = [f"fox-{number}" for number in range(6)]
-    async with sandboxed(pace=0.04) as world, receiving(tmp_path, world, "unsigned") as house:
+    async with sandboxed(pace=PATIENCE) as world, receiving(tmp_path, world, "unsigned") as house:
         calls = [asyncio.create_task(house.submit("unsigned", "a red fox [[slow,drop_all]]", name)) for name in names]
         await eventually(lambda: taken(world, len(names)))
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
+        world.let_go()
         tasks = [await house.until(name, lambda task: task["state"] != "pending") for name in names]
         paid = [await world.paid(name) for name in names]
 

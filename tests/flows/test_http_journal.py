@@ -116,7 +116,7 @@ async def test_a_receiver_that_restarts_between_the_opening_and_the_answer_hears
     tmp_path: Path, stack: AsyncExitStack
 ) -> None:
     port = free_port()
-    async with sandboxed(pace=0.05) as world:
+    async with sandboxed(pace=PATIENCE) as world:
         async with receiving(tmp_path, world, "cometapi", port=port) as house:
             submitter = await submitter_at(stack, world, house.url)
             request = OmniImageRequest(prompt="a red fox [[slow,drop_all]]")
@@ -124,6 +124,7 @@ async def test_a_receiver_that_restarts_between_the_opening_and_the_answer_hears
             await eventually(world.tasks)
         async with receiving(tmp_path, world, "cometapi", port=port) as house:
             before = await house.task("fox")
+            world.let_go()
             submitted = await submitting
             task = await house.task("fox")
         paid = await world.paid("fox")
@@ -135,12 +136,13 @@ async def test_a_receiver_that_restarts_between_the_opening_and_the_answer_hears
 async def test_a_submission_that_is_cancelled_is_finished_and_written_down(
     tmp_path: Path, stack: AsyncExitStack
 ) -> None:
-    async with sandboxed(pace=0.04) as world, receiving(tmp_path, world, "cometapi") as house:
+    async with sandboxed(pace=PATIENCE) as world, receiving(tmp_path, world, "cometapi") as house:
         submitter = await submitter_at(stack, world, house.url)
         request = OmniImageRequest(prompt="a red fox [[slow,drop_all]]")
         submitting = asyncio.create_task(submitter.submit("cometapi", request, external_task_id="fox"))
         await eventually(world.tasks)
         submitting.cancel()
+        world.let_go()
         await asyncio.gather(submitting, return_exceptions=True)
         await submitter.aclose()
         task = await house.task("fox")
