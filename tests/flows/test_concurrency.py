@@ -94,9 +94,10 @@ async def test_no_more_images_are_in_flight_than_there_are_slots_and_all_are_sen
         sandboxed(task_seconds=0.05) as world,
         receiving(tmp_path, world, "powertokens", account={"slots": 4}, with_worker=with_worker) as house,
     ):
-        answers = await asyncio.gather(
-            *(house.submit("powertokens", "a red fox", name, n=size) for name, size in sizes.items())
-        )
+        with world.standing_still():
+            answers = await asyncio.gather(
+                *(house.submit("powertokens", "a red fox", name, n=size) for name, size in sizes.items())
+            )
         async with asyncio.timeout(PATIENCE):
             tasks = [await at_rest(house, name, ticking=not with_worker) for name in sizes]
         truth, paid = await world.tasks(), await world.counts()
