@@ -15,10 +15,13 @@ from tests.crash.images import examine_image, read_files
 from tests.crash.load import Load
 from tests.crash.script import Script
 from tests.crash.servers import RIGHT, started
+from tests.patience import PATIENCE
 
 ROUNDS_PER_LEDGER = 10  # then a fresh one: its making is to be interrupted too, and small files are checked soon
 _LATE = 20  # acknowledged callbacks that come again in a later life
-_LOAD_SECONDS = (0.05, 0.5)
+_LOAD = (20, 500)  # acknowledged callbacks: by a clock a busy machine might come to none
+_A_LITTLE_SECONDS = (0.0, 0.02)  # longer: a life is not to end just when something is acknowledged
+_GLANCE = 0.002
 _STARTING_SECONDS = (0.1, 0.7)  # from the process's start: imports, migration, recovery, listening
 _STOPPING_SECONDS = (0.0, 0.05)
 _MOMENTS = (("load", 80), ("starting", 10), ("stopping", 10))
@@ -70,7 +73,11 @@ class _Victim:
                 return await server.kill()
             port = await server.listens()
             posting = asyncio.create_task(self._load().run(port))
-            await asyncio.sleep(self._dice.uniform(*_LOAD_SECONDS))
+            enough = self.book.acknowledged + self._dice.randint(*_LOAD)
+            async with asyncio.timeout(PATIENCE):
+                while self.book.acknowledged < enough and not posting.done():  # noqa: ASYNC110  the book tells nobody
+                    await asyncio.sleep(_GLANCE)
+            await asyncio.sleep(self._dice.uniform(*_A_LITTLE_SECONDS))
             if moment == "stopping":
                 server.process.terminate()
                 await asyncio.sleep(self._dice.uniform(*_STOPPING_SECONDS))

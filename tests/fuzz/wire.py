@@ -16,7 +16,7 @@ from receiver.runtime import Runtime
 from tests.flows.builders import configuration, listening, path_of, served
 from tests.patience import free_port
 
-PATIENCE = 20.0  # seconds after which a connection that neither answers nor ends is a finding
+PATIENCE = 60.0  # seconds after which a connection that neither answers nor ends is a finding
 KEY = "hl_a-key-to-fuzz-with"
 LIMITS = Limits(head_seconds=0.2, linger_seconds=0.05, target_bytes=256, head_bytes=512, headers=12, pipelined=4)
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
