@@ -62,6 +62,7 @@ async def desk(config: Config, *, with_worker: bool = False) -> AsyncIterator[ht
         try:
             yield client
         except asyncio.CancelledError:
+            _ignore_further_interrupts()
             note("ending: a create in flight is waited for and written down, for it may be paid for")
             raise
         finally:
@@ -69,9 +70,12 @@ async def desk(config: Config, *, with_worker: bool = False) -> AsyncIterator[ht
 
 
 def _ignore_further_interrupts() -> None:
-    """A second Ctrl-C would leave the ledger's connections open, and they would hang the exit."""
+    """A second Ctrl-C would leave the ledger's connections open, and they would hang the exit.
+
+    The system ignores them, not a handler of ours: Python takes those away before its process has ended.
+    """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, lambda _number, _frame: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 async def ask(client: httpx.AsyncClient, method: str, path: str, **options: Any) -> dict[str, Any]:

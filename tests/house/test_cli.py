@@ -244,7 +244,7 @@ def test_a_signal_lets_those_who_wait_go_at_once(sandbox: Running, tmp_path: Pat
     assert (200, "submitted") == (answer.status, task["state"])
 
 
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("times", [1, 3, 30_000])  # once, some more, and until it has ended
 def test_ctrl_c_ends_submit_when_the_create_in_flight_is_written_down(
     sandbox: Running, tmp_path: Path, times: int
 ) -> None:
@@ -260,9 +260,13 @@ def test_ctrl_c_ends_submit_when_the_create_in_flight_is_written_down(
             stderr=subprocess.STDOUT,
         )
     eventually(lambda: is_created(sandbox, name))
-    for _ in range(times):
+    process.send_signal(signal.SIGINT)
+    eventually(lambda: "is waited for" in log.read_text())
+    for _ in range(times - 1):
         process.send_signal(signal.SIGINT)
-        time.sleep(0.05)
+        time.sleep(0.002)
+        if process.poll() is not None:
+            break
     code = process.wait(PATIENCE)
     listed = run(tmp_path, "tasks", "list", "--json")
 
