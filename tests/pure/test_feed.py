@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from receiver.feed import Feed, Limits, Wish
 from receiver.ledger.errors import LedgerUnavailable, Overloaded
 from receiver.ledger.reading import StoredEvent
+from tests.patience import PATIENCE
 
 
 class Log:
@@ -66,7 +67,7 @@ def test_every_listener_hears_all_it_wants_once_and_in_order(seed: int, room: in
             for wish, position in zip(wishes, begun_at, strict=True)
         ]
         await commit_until(total, log, feed, dice)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while feed.listeners:
                 feed.end()  # those whose last event was none that they want look again
                 await asyncio.sleep(0)

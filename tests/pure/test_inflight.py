@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from submitter.inflight import InFlight, wait_for_one
+from tests.patience import PATIENCE, watching
 
 SOON = timedelta(milliseconds=20)
 
@@ -55,7 +56,7 @@ async def test_what_will_not_be_cancelled_holds_up_no_end() -> None:
                 continue
 
     task = in_flight.begin(stubborn())
-    await asyncio.wait_for(in_flight.end(within=SOON), 2)
+    await asyncio.wait_for(in_flight.end(within=SOON), PATIENCE)
 
     assert not task.done()
     let_go.set()
@@ -67,8 +68,10 @@ async def test_one_of_many_that_is_done_is_enough() -> None:
     slow = in_flight.begin(asyncio.sleep(60))
     other.begin(asyncio.sleep(0))
 
-    await asyncio.wait_for(wait_for_one(in_flight, other, within=timedelta(seconds=30)), 2)
+    async with watching() as watch:
+        await wait_for_one(in_flight, other, within=timedelta(seconds=30))
 
+    assert watch.seconds < 2
     assert (1, 0) == (len(in_flight), len(other))
     slow.cancel()
     await in_flight.drain()
@@ -82,7 +85,7 @@ async def test_what_begins_meanwhile_is_not_waited_for() -> None:
 
     in_flight.begin(later.wait())
     first.set()
-    await asyncio.wait_for(waiting, 2)
+    await asyncio.wait_for(waiting, PATIENCE)
 
     assert 1 == len(in_flight)
     later.set()

@@ -8,6 +8,7 @@ import pytest
 from receiver.ledger.errors import Overloaded
 from receiver.logs import Gathered
 from receiver.turns import AT_ONCE, MOST_WAITING, Turns
+from tests.patience import PATIENCE
 
 
 async def test_who_went_away_waits_no_more() -> None:
@@ -26,7 +27,7 @@ async def test_who_went_away_waits_no_more() -> None:
     await asyncio.sleep(0)
     turns.give_back("t_ours")
 
-    await asyncio.wait_for(latest, 1)
+    await asyncio.wait_for(latest, PATIENCE)
 
 
 def test_lines_are_written_in_every_loop_and_outside_of_one() -> None:
