@@ -99,9 +99,10 @@ async def test_a_gateway_that_quotes_its_upstreams_errors_is_understood(
 
 async def test_callbacks_after_a_settling_query_are_heard_and_change_nothing(world: World, tmp_path: Path) -> None:
     async with receiving(tmp_path, world, *ACCOUNTS, polling=ASKING) as house:
-        for account in ACCOUNTS:
-            await house.submit(account, "a red fox [[delay]]", account)
-        settled = [await house.at_rest(account) for account in ACCOUNTS]
+        with world.silence():
+            for account in ACCOUNTS:
+                await house.submit(account, "a red fox [[delay]]", account)
+            settled = [await house.at_rest(account) for account in ACCOUNTS]
         for account in ACCOUNTS:
             await world.until_told(account, 3)
         tasks = [await house.task(account) for account in ACCOUNTS]
