@@ -76,6 +76,7 @@ def server() -> Iterator[MockKafka]:
 
 @pytest.fixture
 def place(server: MockKafka) -> MockKafka:
+    server.start()  # one that failed may have left it frozen
     server.topic = f"events{next(_names)}"
     return server
 
