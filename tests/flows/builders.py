@@ -119,8 +119,6 @@ class World:
         finally:
             stage.clock = stage.postman._clock = time.time
 
-<<<<<<< HEAD
-=======
     @contextlib.contextmanager
     def silence(self) -> Iterator[None]:
         """The provider calls nobody back meanwhile: what is due by then comes afterwards."""
@@ -131,7 +129,6 @@ class World:
         finally:
             postman._clock = time.time
 
->>>>>>> patience
     def let_go(self) -> None:
         """Whoever waits for a slow answer has it now."""
         self.running.app.state.stage.closing.set()

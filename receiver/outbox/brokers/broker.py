@@ -85,7 +85,7 @@ class Broker:
     async def _leave(self, session: BrokerSession) -> None:
         if self._session is session:
             self._session = None
-        with contextlib.suppress(*self._trouble):
+        with contextlib.suppress(Exception):  # what is left may break in any way: aiokafka has a KeyError then
             async with asyncio.timeout(self._closing):
                 await session.close()
 

@@ -184,6 +184,25 @@ async def test_a_session_that_broke_is_closed_once_and_not_used_again() -> None:
     assert [1, 1] == [each.closed for each in Once.opened]
 
 
+class Stumbling(Once):
+    """A session that breaks once more while it is left, in a way that its client has no word for."""
+
+    opened: ClassVar[list[Once]] = []
+
+    async def close(self) -> None:
+        raise KeyError("a request whose answer nobody awaits")
+
+
+async def test_a_session_that_breaks_while_it_is_left_is_left_all_the_same() -> None:
+    destination = Broker(DestinationConfig.model_validate(table("nats")), Stumbling)
+
+    attempts = [await destination.deliver(message()) for _ in range(2)]
+    await destination.aclose()
+
+    assert [TryAgain, Delivered] == [type(each) for each in attempts]
+    assert 2 == len(Stumbling.opened)
+
+
 def test_a_binary_that_is_missing_skips_by_name_and_fails_where_brokers_are_required(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
