@@ -215,7 +215,7 @@ def _providers_table(shown: Mapping[str, Any]) -> Table:
 def _callbacks(path: Mapping[str, Any]) -> str:
     """How they fare, and how often none came at all."""
     since = f" since {path['since'][:19]}Z" if path["since"] else ""
-    lost = "" if path["loss"] is None else f", {path['loss']:.1%} lost"
+    lost = f", about {path['loss']:.0%} lost" if path["state"] == PathState.LIMPING else ""
     times = {0: "", 1: "; once dark"}.get(path["times_dark"], f"; {path['times_dark']} times dark")
     return f"{path['state']}{since}{lost}{times}"
 

@@ -86,7 +86,7 @@ def test_the_report_names_what_each_account_has_spent_and_why_it_rests(folder: P
 
 @pytest.mark.parametrize(
     ("calls", "state", "says"),
-    [(0, "dark", f"dark since {NIGHTFALL}; once dark"), (3, "alive", f"alive since {NIGHTFALL}, 1.0% lost; once dark")],
+    [(0, "dark", f"dark since {NIGHTFALL}; once dark"), (3, "alive", f"alive since {NIGHTFALL}; once dark")],
     ids=["dark", "alive again"],
 )
 def test_the_report_says_how_each_account_s_callbacks_fare(tmp_path: Path, calls: int, state: str, says: str) -> None:
