@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -72,7 +73,7 @@ def claim_singles(
 
 def under_trial(claims: list[Claim], trial: int | None) -> list[Claim]:
     """The claims as they are told of, where one request is to try the account."""
-    return claims if trial is None else [replace(each, trial=trial) for each in claims]
+    return claims if trial is None else [dataclasses.replace(each, trial=trial) for each in claims]
 
 
 def is_any_due(raw: sqlite3.Connection, provider: str, budget: Budget, *, now: Moment) -> bool:
