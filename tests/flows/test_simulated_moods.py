@@ -57,6 +57,16 @@ def test_whatever_mood_it_is_in_every_task_ends_as_it_did_in_truth(knobs: Knobs,
     assert {"succeeded", "failed"} >= report.states.keys()
 
 
+@pytest.mark.parametrize("lists", [False, True])
+def test_a_stopped_account_whose_slots_are_taken_is_tried_by_a_question(lists: bool) -> None:
+    knobs = Knobs(tasks=30, in_flight=30, lost=ALL, arrears=25 * MINUTE)
+
+    report = simulated(knobs, account={"slots": 3, "flags": {"list_query": lists}})
+
+    assert [] == report.broken
+    assert {"succeeded", "failed"} >= report.states.keys()
+
+
 def test_who_is_turned_away_by_a_fifth_of_the_answers_asks_no_more_than_who_is_not() -> None:
     calm, turned_away = (
         simulated(Knobs(tasks=100, lost=ALL, throttle=share), account=ONE_BY_ONE) for share in (0.0, 0.2)
