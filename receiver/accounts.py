@@ -76,6 +76,11 @@ class Accounts:
             self._wake(self.pollers[provider])
             self._wake(self._planner)
 
+    def _wake_account(self, provider: str) -> None:
+        self._wake(self._senders[provider])
+        if self._config.polling.enabled:
+            self._wake(self.pollers[provider])
+
     def _wake_pollers(self) -> None:
         for poller in self.pollers.values():
             self._wake(poller)
@@ -90,6 +95,7 @@ class Accounts:
             clock=self._clock,
             counters=self._counters,
             patience=min(LONGEST_PATIENCE, polling.interval / 2),
+            on_served=lambda: self._wake_account(client.provider.name),
         )
 
     def _sender(self, provider: str) -> Sender:

@@ -28,7 +28,7 @@ from receiver.ledger.openings import (
     Unsent,
 )
 from receiver.pathhealth import PathHealth
-from receiver.pauses import rest, stop, told
+from receiver.pauses import is_service, rest, stop, told
 from receiver.schedule import LOOK_UP, Backoff, QueryPlan, first_query_at
 from receiver.task import Source
 from receiver.timing import TimingClass
@@ -86,6 +86,7 @@ class LedgerJournal:
         self._clock = clock
         self._on_work = on_work
         self._speaks_for_account = True
+        self._trials: dict[str, tuple[str, int, int]] = {}  # by provider: the latest, by its create and that's fence
 
     def of_tenant(self) -> LedgerJournal:
         """The same, for creates that a tenant sends itself: its word on them holds up nobody else at the account.
@@ -145,20 +146,24 @@ class LedgerJournal:
                     submission.request.endpoint, fields, submission.request.images_asked
                 ).text,
                 inline=pictures,
+                tells_of_account=self._speaks_for_account,
             )
         )
+        self._note_trial(submission.provider, opened)
         if opened.outcome is OpenedAs.QUEUED:
             self._on_work()
         return opened
 
     async def take_up(self, unsent: Unsent) -> Submission:
         """The submission of a claimed row. Raises InvalidRequest where today's rules refuse it."""
-        return Submission(
+        submission = Submission(
             provider=unsent.provider,
             request=await asyncio.to_thread(read_request, unsent.endpoint, unsent.request),
             external_task_id=unsent.external_task_id,
             fence=unsent.fence,
         )
+        self._note_trial(unsent.provider, unsent)
+        return submission
 
     def first_query_at(self, provider: str, sent_at: Moment) -> Moment | None:
         """When a create that stays unanswered is looked up; None where its account finds none by our id."""
@@ -171,6 +176,7 @@ class LedgerJournal:
 
     async def hear(self, task: TaskKey, answer: CreateAnswer) -> None:
         """As Journal.hear."""
+        await self._end_trial(task, answer)
         match answer.said:
             case Refused() as refused:
                 await self._heard_refusal(task, refused)
@@ -218,6 +224,20 @@ class LedgerJournal:
         if is_awaited:  # maintenance, or too much of others: it says for how long
             await self._rest(task.provider, after, reason)
         log.warning("task.unanswered", task=task.external_task_id, provider=task.provider)
+
+    def _note_trial(self, provider: str, leaving: Opened | Unsent) -> None:
+        if leaving.trial is not None:
+            self._trials[provider] = (leaving.external_task_id, leaving.fence, leaving.trial)
+
+    async def _end_trial(self, task: TaskKey, answer: CreateAnswer) -> None:
+        """Where this create was to try whether the account is served again, and it is: all the rest may leave."""
+        tried = self._trials.get(task.provider)
+        if tried is None or tried[:2] != (task.external_task_id, task.fence) or not self._speaks_for_account:
+            return
+        del self._trials[task.provider]
+        if is_service(answer.said) and await self._ledger.lift(task.provider, trial=tried[2]):
+            log.info("provider.served", provider=task.provider)
+            self._on_work()
 
     async def _heard_reports(self, task: TaskKey, reports: Sequence[StatusReport], body: bytes) -> None:
         if not reports:

@@ -15,6 +15,7 @@ from receiver.ingest import Ingest
 from receiver.ledger.base import Asked, Claim, Heard, Ledger, Pause
 from receiver.ledger.errors import ForeignTask, LedgerUnavailable, Unwritable
 from receiver.listing import LONGEST_PATIENCE, Shape, Sharing
+from receiver.pauses import is_service
 from receiver.sharedquestions import (
     LEASE,
     TOO_FAST_PAUSES,
@@ -47,6 +48,7 @@ class _Finding:
     after: timedelta | None = None
     endpoint: Endpoint | None = None
     pause: Pause | None = None
+    is_served: bool = False  # by who answered: a stopped account is none any more
 
 
 class Poller:
@@ -62,8 +64,12 @@ class Poller:
         clock: Callable[[], Moment],
         counters: Counters,
         patience: timedelta = LONGEST_PATIENCE,
+        on_served: Callable[[], None] = lambda: None,
     ) -> None:
-        """`patience` is how long a task that is due waits for others, where many can be asked about at once."""
+        """`patience` is how long a task that is due waits for others, where many can be asked about at once.
+
+        `on_served` is called where a stopped account is served again: all that waits may leave.
+        """
         self._counters = counters
         self._ledger = ledger
         self._ingest = ingest
@@ -73,7 +79,8 @@ class Poller:
         self._clock = clock
         capabilities = client.provider.capabilities
         self._sharing = Sharing(has_list=capabilities.list_query, has_batch=capabilities.batch_query, patience=patience)
-        self._shared = SharedQuestions(ledger, ingest, client, clock=clock, counters=counters)
+        self._on_served = on_served
+        self._shared = SharedQuestions(ledger, ingest, client, clock=clock, counters=counters, lift=self._lift)
         self._unknown_until: Moment = 0
 
     async def run_once(self, now: Moment) -> Mapping[str, int]:
@@ -140,6 +147,8 @@ class Poller:
         )
         pauses = [] if finding.pause is None else [finding.pause]
         try:
+            if finding.is_served:
+                await self._lift(claim)
             await asyncio.gather(
                 self._ledger.settle([outcome], self._ingest.judge, pauses),
                 self._ledger.count_questions([asked]),
@@ -157,6 +166,12 @@ class Poller:
             outcome=finding.kind,
             code=finding.code or None,  # and not the provider's message, which may quote the prompt
         )
+
+    async def _lift(self, claim: Claim) -> None:
+        """End the stop, where this question was to try whether the account is served."""
+        if claim.trial is not None and await self._ledger.lift(self._provider, trial=claim.trial):
+            log.info("provider.served", provider=self._provider)
+            self._on_served()
 
     async def _look_for_strangers(self) -> None:
         """Say it, once for each rest, where this account's tasks are mostly unknown to its provider."""
@@ -198,11 +213,11 @@ class Poller:
         report = _report_about(claim.task, reports)
         if report is None:
             await self._keep(claim.task, answer.body, "the answer is about another task")
-            return _Finding(kind=AnswerKind.TROUBLE, reason="the answer is about another task")
+            return _Finding(kind=AnswerKind.TROUBLE, reason="the answer is about another task", is_served=True)
         is_by_ours = asked_by is None or claim.purpose is Purpose.LOOK_UP
         if is_by_ours and was_there_before(claim.task, report):
             reason = "this external id was used at the provider before we sent ours: choose another id"
-            return _Finding(kind=AnswerKind.NOT_OURS, reason=reason)
+            return _Finding(kind=AnswerKind.NOT_OURS, reason=reason, is_served=True)
         await self._ingest.hear(
             Heard(
                 provider=claim.task.provider,
@@ -214,14 +229,20 @@ class Poller:
                 body=answer.body,
             )
         )
-        return _Finding(kind=AnswerKind.HEARD, endpoint=endpoint)
+        return _Finding(kind=AnswerKind.HEARD, endpoint=endpoint, is_served=True)
 
     def _objected(self, error: Refused | Deferred | Unanswered, answer: Answer) -> _Finding:
         pause = pause_after(error, self._provider, answer, now=self._clock())
         if isinstance(error, Refused) and error.kind is Refusal.NOT_FOUND:
-            return _Finding(kind=AnswerKind.NOT_FOUND, reason=str(error), code=error.code)
-        code = "" if isinstance(error, Unanswered) else error.code
-        return _Finding(kind=AnswerKind.TROUBLE, reason=str(error), code=code, after=answer.retry_after, pause=pause)
+            return _Finding(kind=AnswerKind.NOT_FOUND, reason=str(error), code=error.code, is_served=True)
+        return _Finding(
+            kind=AnswerKind.TROUBLE,
+            reason=str(error),
+            code="" if isinstance(error, Unanswered) else error.code,
+            after=answer.retry_after,
+            pause=pause,
+            is_served=is_service(error),
+        )
 
     async def _keep(self, task: Task, body: bytes, reason: str) -> None:
         await self._ledger.keep_unreadable(

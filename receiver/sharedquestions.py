@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypedDict
@@ -15,7 +15,7 @@ from receiver.ingest import Ingest
 from receiver.ledger.base import Asked, Claim, Heard, Ledger, PageResult, Pause
 from receiver.ledger.errors import ForeignTask, LedgerUnavailable, Unwritable
 from receiver.listing import Shape, Together
-from receiver.pauses import stop
+from receiver.pauses import is_service, stop
 from receiver.straggler import AnswerKind, Outcome
 from receiver.task import Source, Task
 from submitter.client import Answer, ProviderClient
@@ -40,6 +40,7 @@ class _Told:
 
     reports: Sequence[StatusReport] | None = None
     has_left: bool = True
+    is_served: bool = False  # by who answered: a stopped account is none any more
     is_list: bool = True  # whether it can be asked in this way at all
     after: timedelta = AFTER_TROUBLE
     pause: Pause | None = None
@@ -60,7 +61,10 @@ class SharedQuestions:
         *,
         clock: Callable[[], Moment],
         counters: Counters,
+        lift: Callable[[Claim], Awaitable[None]],
     ) -> None:
+        """`lift` ends a stop, where the claim was to try whether the account is served."""
+        self._lift = lift
         self._ledger = ledger
         self._ingest = ingest
         self._client = client
@@ -79,7 +83,7 @@ class SharedQuestions:
         else:
             outcomes, result = await self._hand_out(together, claims, told.reports)
         heard = sum(each.kind is AnswerKind.HEARD for each in outcomes)
-        await self._write_down(together, told, outcomes, result, heard, claimed_at=claims[0].claimed_at)
+        await self._write_down(together, told, outcomes, result, heard, claimed=claims[0])
         log.info(
             "tasks.asked",
             provider=self._provider,
@@ -99,14 +103,16 @@ class SharedQuestions:
         except Unanswered:
             return _Told(is_list=False, reason="not answered")
         try:
-            return _Told(reports=self._client.provider.read_answer(answer.http_status, answer.body))
+            return _Told(reports=self._client.provider.read_answer(answer.http_status, answer.body), is_served=True)
         except Unreadable as unreadable:
             return _Told(is_list=False, reason=unreadable.reason)
         except SubmitterError as error:
             if isinstance(error, Refused) and error.kind is not Refusal.ACCOUNT:  # a question by itself may do better
-                return _Told(is_list=False, reason=f"code {error.code}")
+                return _Told(is_list=False, is_served=is_service(error), reason=f"code {error.code}")
             pause = pause_after(error, self._provider, answer, now=self._clock())
-            return _Told(is_list=pause is not None, pause=pause, reason=type(error).__name__)
+            return _Told(
+                is_served=is_service(error), is_list=pause is not None, pause=pause, reason=type(error).__name__
+            )
 
     async def _request(self, together: Together, claims: Sequence[Claim]) -> Answer:
         if together.shape is Shape.BATCH:
@@ -161,11 +167,19 @@ class SharedQuestions:
         result: PageResult | None,
         heard: int,
         *,
-        claimed_at: Moment,
+        claimed: Claim,
     ) -> None:
         pauses = [] if told.pause is None else [told.pause]
-        asked = Asked(provider=self._provider, shape=together.shape, tasks=heard, at=claimed_at, has_left=told.has_left)
+        asked = Asked(
+            provider=self._provider,
+            shape=together.shape,
+            tasks=heard,
+            at=claimed.claimed_at,
+            has_left=told.has_left,
+        )
         try:
+            if told.is_served:
+                await self._lift(claimed)
             await asyncio.gather(
                 self._ledger.settle(outcomes, self._ingest.judge, pauses),
                 self._ledger.count_questions([asked], [] if result is None else [result]),

@@ -65,6 +65,7 @@ class Claim:
     fence: int
     claimed_at: Moment
     together: Together | None = None  # the one request that is to tell of all claims that were made with it
+    trial: int | None = None  # the question is the one that tries whether a stopped account is served again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +232,9 @@ class Ledger(Outbox, Protocol):
     async def settle(self, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause] = ()) -> None:
         """Give claims back with what became of them. An old fence changes nothing."""
 
+    async def lift(self, provider: str, *, trial: int) -> bool:
+        """This trial was answered: the account is served again. False where it is not the latest, or was refused."""
+
     async def note_start(self, providers: Sequence[str], *, now: Moment) -> None:
         """Callbacks to these accounts found nobody until now: that they did not come says nothing of their paths."""
 
@@ -312,7 +316,7 @@ class Ledger(Outbox, Protocol):
         """The position of the latest event; 0 before the first."""
 
     async def next_send_at(self, provider: str) -> Moment | None:
-        """When the first unsent task of this account may leave."""
+        """When the first unsent task of this account may leave; not while the account is left in peace."""
 
     async def next_query_at(self, provider: str) -> Moment | None:
         """When the first task of this account is to be asked about."""

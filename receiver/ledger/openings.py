@@ -52,7 +52,8 @@ UNSEEN_HOLDS_SLOTS = timedelta(minutes=2)
 class Opening:
     """A submission to write down. `request` is JSON without inline pictures, which `inline` holds by SHA-256.
 
-    `holds_slots` is for how long it does where it is sent by its opener, and no news comes.
+    `holds_slots` is for how long it does where it is sent by its opener, and no news comes. `tells_of_account`: what
+    its opener says of the account is believed, so it may be what tries whether that is served again.
     """
 
     external_task_id: str
@@ -73,6 +74,7 @@ class Opening:
     opened_by: str | None = None
     timing_class: str | None = None
     send_later: bool = False
+    tells_of_account: bool = True
     client: Client = NOBODY
     inline: Mapping[str, str] = field(default_factory=dict)
 
@@ -90,11 +92,13 @@ class Opened:
     """The outcome of an opening. `fence` names this very send: what became of it is said with it.
 
     `external_task_id` is the task's: another than the opening's, where its client's id or key named one before.
+    `trial` is that which this send is, if it is one (`Ledger.lift`).
     """
 
     outcome: OpenedAs
     fence: int
     external_task_id: str
+    trial: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +116,11 @@ class Lane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsent:
-    """A task that was claimed to be sent: `sent_at` is committed. `request` has its pictures back."""
+    """A task that was claimed to be sent: `sent_at` is committed. `request` has its pictures; `trial`: as Opened."""
 
     external_task_id: str
     provider: str
     endpoint: str
     request: Mapping[str, Any]
     fence: int
+    trial: int | None = None

@@ -33,6 +33,7 @@ class Said:
 class _Peace:
     told_at: Moment
     until: Moment
+    is_renewed: bool = False  # told to the one request that tried, after a stop: no other was to be on its way
 
 
 @dataclass(slots=True)
@@ -46,6 +47,7 @@ class Moods:
     _maintenance: Spell = field(init=False)
     _requests: int = 0
     _peaces: list[_Peace] = field(default_factory=list)
+    _stop: _Peace | None = None  # the latest, until a request is served
 
     def __post_init__(self) -> None:
         self._arrears = arrears_spell(self.knobs)
@@ -70,13 +72,17 @@ class Moods:
     def excuse(self, *, told_since: Moment) -> None:
         """What was told since then need not be known: a kill came before it was written down, or a clock was set."""
         self._peaces = [each for each in self._peaces if each.told_at < told_since]
+        if self._stop is not None and self._stop.told_at >= told_since:
+            self._stop = None
 
     def _answer(self, now: Moment) -> Said | None:
         self._requests += 1
-        if any(each.told_at + UNAWARE <= now < each.until for each in self._peaces):
+        if any(each.told_at + (0 if each.is_renewed else UNAWARE) <= now < each.until for each in self._peaces):
             self.disturbed.append(now)
         if self.is_in_arrears(now):
             return Said(429, _ARREARS)
+        if self._stop is not None and now >= self._stop.until:
+            self._stop = None
         since = now - self.beginning
         if since in self._maintenance:
             return Said(503, _MAINTENANCE, retry_after=RETRY_AFTER)
@@ -86,6 +92,10 @@ class Moods:
         return Said(429, _TOO_FAST if seconds % 2 else _TOO_MANY, retry_after=timedelta(seconds=seconds))
 
     def _ask_for_peace(self, said: Said, now: Moment) -> None:
-        asked_for = STOPPED_FOR if said.retry_after is None else said.retry_after
         self._peaces = [each for each in self._peaces if each.until > now - UNAWARE]
-        self._peaces.append(_Peace(told_at=now, until=now + millis(asked_for)))
+        if said.retry_after is not None:
+            self._peaces.append(_Peace(told_at=now, until=now + millis(said.retry_after)))
+            return
+        is_renewed = self._stop is not None and now >= self._stop.until
+        self._stop = _Peace(told_at=now, until=now + millis(STOPPED_FOR), is_renewed=is_renewed)
+        self._peaces.append(self._stop)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import httpx
 import pytest
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from receiver.poller import Poller
+from receiver.sender import Sender
 from submitter import CreateAnswer, HttpJournal, OmniImageRequest, ProviderSettings, ReportedStatus, Submitter, TaskKey
 from submitter.journal import FENCE_HEADER
 from submitter.report import StatusReport
-from tests.flows.builders import ASKING, Clock, Json, World, receiving
+from tests.flows.builders import ASKING, Clock, House, Json, World, receiving
 from tests.flows.gateway import KINDS, Sent, Stub, code_of, create, listed, settled, stubbed
 
 HOUR = 3_600
@@ -173,6 +176,114 @@ async def test_while_an_account_is_stopped_each_create_is_told_so_in_the_provide
     assert (202, "pending") == (by_api.status_code, by_api.json()["state"])  # it waits, as this API says
     assert (200, 0) == code_of(after)
     assert 3 == len(creates)
+
+
+class Arrears:
+    """A provider that serves an account once it is paid for."""
+
+    def __init__(self) -> None:
+        self.is_paid = False
+        self._taken = 0
+
+    def __call__(self, sent: Sent) -> Response:
+        if not self.is_paid:
+            return JSONResponse({"code": 1102, "message": "Resource pack used up", "request_id": "one"}, 429)
+        self._taken += sent.method == "POST"
+        task: Json = {"task_id": f"86{self._taken}", "task_status": "submitted"}
+        return JSONResponse({"code": 0, "data": task if sent.method == "POST" else {**task, "task_id": "861"}})
+
+
+@contextlib.asynccontextmanager
+async def in_arrears(world: World, clock: Clock, directory: Path) -> AsyncIterator[tuple[House, Stub, Arrears]]:
+    """A receiver whose account was just stopped, and the provider."""
+    provider = Arrears()
+    async with (
+        stubbed(provider) as stub,
+        receiving(directory, world, "kling", account=at(stub), clock=clock, polling=ASKING) as house,
+    ):
+        await create(house, "kling")
+        assert 1 == sent(stub, "POST")
+        yield house, stub, provider
+
+
+async def test_after_ten_minutes_one_of_those_that_wait_tries_and_as_long_as_it_is_refused_no_other(
+    world: World, clock: Clock, tmp_path: Path
+) -> None:
+    async with in_arrears(world, clock, tmp_path) as (house, stub, _):
+        for name in ("a", "b", "c"):
+            await house.submit("kling", "a red fox", name)
+        clock.jump(minutes=10, seconds=1)
+        await house.tick()
+        tried = sent(stub, "POST")
+        told = await create(house, "kling")
+        clock.jump(minutes=10, seconds=1)
+        await house.tick()
+        states = [(await house.task(name))["state"] for name in ("a", "b", "c")]
+
+    assert (2, 3) == (tried, sent(stub, "POST"))
+    assert (429, 1102) == code_of(told)
+    assert ["refused", "refused", "pending"] == states
+
+
+async def test_once_it_is_served_the_rest_leaves_with_the_answer_whoever_brought_it(
+    world: World, clock: Clock, tmp_path: Path
+) -> None:
+    """A create at the gateway tries, and the worker is rung for those that waited longer."""
+    async with in_arrears(world, clock, tmp_path) as (house, stub, provider):
+        for name in ("a", "b", "c"):
+            await house.submit("kling", "a red fox", name)
+        clock.jump(minutes=10, seconds=1)
+        provider.is_paid = True
+        house.runtime.worker.take_woken()
+        told = await create(house, "kling")
+        woken = {type(duty) for duty in house.runtime.worker.take_woken()}
+        tried = sent(stub, "POST")
+        done = await house.tick()
+
+    assert (200, 0) == code_of(told)
+    assert 2 == tried
+    assert woken >= {Sender, Poller}
+    assert 3 == done["sent"]
+
+
+async def test_a_question_that_was_served_rings_for_creates(world: World, clock: Clock, tmp_path: Path) -> None:
+    provider = Arrears()
+    provider.is_paid = True
+    async with (
+        stubbed(provider) as stub,
+        receiving(tmp_path, world, "kling", account=at(stub), clock=clock, polling=ASKING) as house,
+    ):
+        await house.submit("kling", "a red fox", "runs")
+        provider.is_paid = False
+        await house.submit("kling", "a red fox", "refused")
+        provider.is_paid = True
+        clock.jump(minutes=10, seconds=1)
+        house.runtime.worker.take_woken()
+        await house.runtime.accounts.pollers["kling"].run_once(clock())
+        woken = {type(duty) for duty in house.runtime.worker.take_woken()}
+        [account] = await house.runtime.ledger.accounts()
+
+    assert 1 == sent(stub, "GET")
+    assert woken >= {Sender, Poller}
+    assert not account.is_stopped
+
+
+@pytest.mark.parametrize(("status", "said"), [(503, {"code": 5001, "message": "busy"}), (429, {"detail": "a proxy's"})])
+async def test_what_says_nothing_of_the_account_leaves_it_stopped(
+    world: World, clock: Clock, tmp_path: Path, status: int, said: Json
+) -> None:
+    answers = [({"code": 1102, "message": "Resource pack used up"}, 429), (said, status)]
+    async with (
+        stubbed(lambda _: JSONResponse(*answers.pop(0))) as stub,
+        receiving(tmp_path, world, "kling", account=at(stub), clock=clock) as house,
+    ):
+        await create(house, "kling")
+        clock.jump(minutes=10, seconds=1)
+        await create(house, "kling")
+        told = await create(house, "kling")
+
+    assert (429, 1102) == code_of(told)
+    assert 2 == sent(stub, "POST")
 
 
 async def test_trouble_that_a_question_met_is_told_to_creates_too(world: World, clock: Clock, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from receiver.config import Config
+from receiver.ledger.openings import Unsent
 from receiver.pauses import ACCOUNT_TROUBLE_PAUSES
 from receiver.simulation import Knobs, open_real
 from receiver.simulation.moods import STOPPED_FOR
@@ -31,15 +32,36 @@ SIXTEEN_AND_FORTY_EIGHT = (timedelta(seconds=16), timedelta(seconds=48))
         Knobs(tasks=40, lost=0.3, throttle=0.2),
         Knobs(tasks=40, in_flight=10, lost=0.3, maintenance=MINUTE),
         Knobs(tasks=40, in_flight=10, lost=0.3, arrears=15 * MINUTE),
+        Knobs(tasks=60, in_flight=30, lost=0.3, arrears=25 * MINUTE),
+        Knobs(tasks=60, in_flight=30, lost=0.3, arrears=25 * MINUTE, throttle=0.1, crashes=3),
         Knobs(tasks=40, lost=ALL, lag=MINUTE),
         Knobs(tasks=40, lost=ALL, unordered=ALL),
         Knobs(tasks=40, create_errors=0.5),
     ],
-    ids=["throttle", "maintenance", "arrears", "lag", "unordered", "create errors"],
+    ids=[
+        "throttle",
+        "maintenance",
+        "arrears",
+        "long arrears",
+        "arrears and kills",
+        "lag",
+        "unordered",
+        "create errors",
+    ],
 )
 @pytest.mark.parametrize("lists", [False, True])
 def test_whatever_mood_it_is_in_every_task_ends_as_it_did_in_truth(knobs: Knobs, lists: bool) -> None:
     report = simulated(knobs, account={"flags": {"list_query": lists}})
+
+    assert [] == report.broken
+    assert {"succeeded", "failed"} >= report.states.keys()
+
+
+@pytest.mark.parametrize("lists", [False, True])
+def test_a_stopped_account_whose_slots_are_taken_is_tried_by_a_question(lists: bool) -> None:
+    knobs = Knobs(tasks=30, in_flight=30, lost=ALL, arrears=25 * MINUTE)
+
+    report = simulated(knobs, account={"slots": 3, "flags": {"list_query": lists}})
 
     assert [] == report.broken
     assert {"succeeded", "failed"} >= report.states.keys()
@@ -149,5 +171,28 @@ def open_impatient(config: Config, *, clock: Callable[[], Moment], connect: Conn
 )
 def test_who_leaves_a_provider_no_peace_is_found_out(knobs: Knobs) -> None:
     report = simulated(knobs, account=ONE_BY_ONE, receiver=open_impatient)
+
+    assert "left_in_peace" in {broken.invariant for broken in report.broken}
+
+
+async def open_trusting(config: Config, *, clock: Callable[[], Moment], connect: Connect) -> Any:
+    """Thinks that after ten minutes somebody has surely paid."""
+    runtime = await open_real(config, clock=clock, connect=connect)
+    claim_unsent = runtime.ledger.claim_unsent
+
+    async def claim_all(**asked: Any) -> list[Unsent]:
+        now = asked["now"]
+        [account] = await runtime.ledger.accounts() or [None]
+        if account is not None and account.is_stopped and account.paused_until <= now:
+            for trial in range(100):
+                await runtime.ledger.lift(account.provider, trial=trial)
+        return await claim_unsent(**asked)
+
+    runtime.ledger.claim_unsent = claim_all
+    return runtime
+
+
+def test_who_tries_with_all_that_waits_is_found_out() -> None:
+    report = simulated(Knobs(tasks=60, in_flight=30, arrears=25 * MINUTE), receiver=open_trusting)
 
     assert "left_in_peace" in {broken.invariant for broken in report.broken}

@@ -195,6 +195,21 @@ class KeepsPausesInMemory(SqliteLedger):
         await super().settle(outcomes, judge)
 
 
+class TriesWithAllThatWaits(Meddler):
+    within = "update query_budgets set is_on_trial = 0"
+
+
+class TriesForEver(SqliteLedger):
+    async def lift(self, provider: str, *, trial: int) -> bool:
+        return True
+
+
+class BelievesOldTrials(Meddler):
+    async def lift(self, provider: str, *, trial: int) -> bool:
+        await self.meddle(f"update query_budgets set trial = {trial}")
+        return await super().lift(provider, trial=trial)
+
+
 class AsksAboutManyForNothing(Meddler):
     async def claim_round(self, provider: str, **asked: Any) -> list[Claim]:
         await self.meddle("update query_budgets set spent = 0")
@@ -467,6 +482,10 @@ CAUGHT_BY: list[tuple[type[SqliteLedger], str]] = [
     (SpendsWithoutCounting, "test_the_budget_of_a_minute_is_spent_once_even_across_a_restart"),
     (LetsDoubtSpendItAll, "test_doubt_may_use_a_quarter_of_the_budget_even_across_a_restart"),
     (KeepsPausesInMemory, "test_a_paused_account_is_left_in_peace_even_after_a_restart"),
+    (TriesWithAllThatWaits, "test_after_a_stop_one_create_alone_tries_even_across_a_restart"),
+    (TriesWithAllThatWaits, "test_where_no_create_waits_one_question_tries"),
+    (TriesForEver, "test_once_it_is_served_all_that_waits_may_leave_at_once"),
+    (BelievesOldTrials, "test_a_trial_that_nobody_answered_is_made_again_and_its_late_word_is_not_believed"),
     (AsksAboutManyForNothing, "test_a_page_is_one_request_of_the_budget_however_many_tasks_it_is_for"),
     (LooksOnThePageAgain, "test_a_task_that_a_page_did_not_show_is_asked_about_by_itself_and_not_counted"),
     (GivesUpTasksOfAStranger, "test_no_such_task_is_not_believed_of_an_account_that_is_strange_to_its_provider"),

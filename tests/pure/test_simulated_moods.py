@@ -110,6 +110,49 @@ def test_who_could_know_and_came_too_soon_disturbed_it(later: int, disturbs: boo
     assert (["left_in_peace"] if disturbs else []) == [each.invariant for each in broken_by_asking(moods.disturbed)]
 
 
+def tried() -> tuple[Moods, int]:
+    """An account in arrears that was stopped, and tried at this moment."""
+    knobs = Knobs(arrears=25 * MINUTE)
+    since = BEGINNING + arrears_spell(knobs).begins
+    moods = Moods(knobs, BEGINNING)
+    for _ in range(16):  # of the first nobody can know
+        moods.on_request(since)
+    moods.on_request(since + millis(STOPPED_FOR))
+    assert [] == moods.disturbed
+    return moods, since + millis(STOPPED_FOR)
+
+
+def test_after_a_stop_a_second_request_before_the_next_refusal_is_known_disturbs() -> None:
+    moods, tried_at = tried()
+    moods.on_request(tried_at)
+
+    assert [tried_at] == moods.disturbed
+
+
+def test_after_the_next_stop_one_may_try_again() -> None:
+    moods, tried_at = tried()
+    moods.on_request(tried_at + millis(STOPPED_FOR))
+
+    assert [] == moods.disturbed
+
+
+def test_once_the_one_that_tried_was_served_all_may_come() -> None:
+    moods, tried_at = tried()
+    served_at = tried_at + 2 * millis(STOPPED_FOR)
+    for _ in range(16):
+        assert moods.on_request(served_at) is None
+
+    assert [] == moods.disturbed
+
+
+def test_who_tried_and_was_killed_may_try_again() -> None:
+    moods, tried_at = tried()
+    moods.excuse(told_since=tried_at)
+    moods.on_request(tried_at)
+
+    assert [] == moods.disturbed
+
+
 def test_what_was_told_within_a_kill_need_not_be_known_and_what_was_told_before_must() -> None:
     moods, since = arrears()
     moods.excuse(told_since=since + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import timedelta
 
+from receiver.ledger.sqlite.stops import CREATES_FIRST, begin_trial, does_create_wait
 from receiver.listing import Shape
 from receiver.straggler import Purpose
 from submitter.moments import Moment, millis
@@ -28,13 +29,16 @@ class Budget:
         self._spent_on_doubt = row["spent_on_doubt"] if row and is_running else 0
         self._per_minute = per_minute
         self._has_spent = False
-        self._paused_until = 0 if row is None else max(row["paused_until"], row["unknown_until"])
+        self._now = now
+        self._is_on_trial = row is not None and bool(row["is_on_trial"])
+        self._paused_until = 0 if row is None else max(self._stopped_until(row["paused_until"]), row["unknown_until"])
         self.is_paused = self._paused_until > now
 
     @property
     def left(self) -> int:
-        """How many more requests this minute holds."""
-        return self._per_minute - self._spent
+        """How many more requests this minute holds; of an account on trial one at most."""
+        left = self._per_minute - self._spent
+        return min(left, 1) if self._is_on_trial else left
 
     @property
     def ends_at(self) -> Moment:
@@ -57,10 +61,10 @@ class Budget:
         self._spent += 1
         self._spent_on_doubt += purpose is Purpose.DOUBT
 
-    def write(self) -> None:
-        """Keep what was spent, if anything was: an idle poller writes nothing."""
+    def write(self) -> int | None:
+        """Keep what was spent, if anything was: an idle poller writes nothing. The trial that it is, if it is one."""
         if not self._has_spent:
-            return
+            return None
         self._raw.execute(
             """
             insert into query_budgets (provider, window_start, spent, spent_on_doubt) values (?, ?, ?, ?)
@@ -70,6 +74,13 @@ class Budget:
             """,
             (self._provider, self._window_start, self._spent, self._spent_on_doubt),
         )
+        return begin_trial(self._raw, self._provider, now=self._now) if self._is_on_trial else None
+
+    def _stopped_until(self, paused_until: Moment) -> Moment:
+        """A create that waits may try first."""
+        if not self._is_on_trial or not does_create_wait(self._raw, self._provider, now=self._now):
+            return paused_until
+        return paused_until + millis(CREATES_FIRST)
 
 
 def add_questions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -11,13 +12,13 @@ from datetime import timedelta
 from receiver.acquaintance import QUESTIONS_REST
 from receiver.ledger.base import Claim, Judge, Pause
 from receiver.ledger.errors import NotPossible
-from receiver.ledger.openings import AccountRefusal
 from receiver.ledger.sqlite.acquaintances import Acquaintances
 from receiver.ledger.sqlite.budget import A_SHARE, Budget, add_questions
 from receiver.ledger.sqlite.events import write_decision
 from receiver.ledger.sqlite.paths import Paths
 from receiver.ledger.sqlite.rows import ROW, TaskRow, fetch, row_of, rows_by_id, update_tasks
 from receiver.ledger.sqlite.sending import queue_again
+from receiver.ledger.sqlite.stops import pause
 from receiver.ledger.sqlite.timings import Timings
 from receiver.lifecycle import expire, refuse
 from receiver.listing import Shape, Together
@@ -39,8 +40,8 @@ def claim_stragglers(
     claims: list[Claim] = []
     for provider, per_minute in budgets.items():
         budget = Budget(raw, provider, per_minute=per_minute, now=now)
-        claims += claim_singles(raw, provider, budget, now=now, lease=lease, limit=limit - len(claims))
-        budget.write()
+        singles = claim_singles(raw, provider, budget, now=now, lease=lease, limit=limit - len(claims))
+        claims += under_trial(singles, budget.write())
     return claims
 
 
@@ -70,6 +71,11 @@ def claim_singles(
     return claim_rows(raw, rows, now=now, lease=lease, together=None)
 
 
+def under_trial(claims: list[Claim], trial: int | None) -> list[Claim]:
+    """The claims as they are told of, where one request is to try the account."""
+    return claims if trial is None else [dataclasses.replace(each, trial=trial) for each in claims]
+
+
 def is_any_due(raw: sqlite3.Connection, provider: str, budget: Budget, *, now: Moment) -> bool:
     """Whether `claim_singles` would take anything, as far as the budget of doubt goes."""
     purposes = (Purpose.SILENCE, Purpose.LOOK_UP, *([Purpose.DOUBT] if budget.left_for_doubt else []))
@@ -96,24 +102,9 @@ def settle(raw: sqlite3.Connection, outcomes: Sequence[Outcome], judge: Judge, p
     update_tasks(raw, [row for row, _ in settled])
     _give_back(raw, settled)
     beside.acquaintances.write()
-    for pause in pauses:
-        raw.execute(
-            """
-            insert into query_budgets (provider, paused_until, pause_reason, is_stopped, refusal)
-            values (?, ?, ?, ?, ?)
-            on conflict (provider) do update
-               set paused_until = excluded.paused_until, pause_reason = excluded.pause_reason,
-                   is_stopped = excluded.is_stopped, refusal = excluded.refusal
-             where excluded.paused_until >= paused_until
-            """,
-            (pause.provider, pause.until, pause.reason, pause.is_stop, _refusal_text(pause.refusal)),
-        )
+    for each in pauses:
+        pause(raw, each)
     return [row.task for row, _ in settled]
-
-
-def _refusal_text(refusal: AccountRefusal | None) -> str | None:
-    """As `queueing.refusal_in_force` reads it."""
-    return None if refusal is None else json.dumps([refusal.http_status, refusal.code, refusal.message])
 
 
 def settle_overdue(

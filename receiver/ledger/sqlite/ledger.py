@@ -44,6 +44,7 @@ from receiver.ledger.sqlite import (
     replaying,
     sending,
     soundings,
+    stops,
     together,
     unreadable,
 )
@@ -260,6 +261,10 @@ class SqliteLedger:
     async def settle(self, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause] = ()) -> None:
         """As Ledger.settle."""
         await self._write(lambda raw: claiming.settle(raw, outcomes, judge, pauses))
+
+    async def lift(self, provider: str, *, trial: int) -> bool:
+        """As Ledger.lift."""
+        return await self._write(lambda raw: stops.lift(raw, provider, trial=trial))
 
     async def note_start(self, providers: Sequence[str], *, now: Moment) -> None:
         """As Ledger.note_start."""

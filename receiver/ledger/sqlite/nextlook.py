@@ -1,4 +1,4 @@
-"""When somebody should look for what to ask about: read, so that looks which claim nothing write nothing."""
+"""When somebody should look for what to ask about or send: read, so that looks which claim nothing write nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from receiver.ledger.sqlite.budget import Budget
 from receiver.ledger.sqlite.claiming import is_any_due
+from receiver.ledger.sqlite.stops import rest_of
 from receiver.ledger.sqlite.together import LOOKED_AT, due_of, listings_of, round_of
 from receiver.listing import Sharing
 from submitter.moments import Moment, millis
@@ -24,6 +25,13 @@ _NEXT_QUERY_AT = """
          where provider = :provider and lease_until is not null and query_at is not null
     )
 """
+
+
+def next_send_at(raw: sqlite3.Connection, provider: str) -> Moment | None:
+    """As Ledger.next_send_at."""
+    text = "select min(send_at) from tasks where provider = ? and send_at is not null"
+    at: Moment | None = raw.execute(text, (provider,)).fetchone()[0]
+    return None if at is None else max(at, rest_of(raw, provider).until)
 
 
 def next_query_at(raw: sqlite3.Connection, provider: str) -> Moment | None:

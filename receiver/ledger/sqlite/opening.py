@@ -12,11 +12,10 @@ from receiver.ledger.sqlite.purse import purse_of, take_back
 from receiver.ledger.sqlite.queueing import (
     has_room,
     note_waiting,
-    paused_until,
-    refusal_in_force,
     take_turn,
 )
 from receiver.ledger.sqlite.rows import fetch, insert_task, update_tasks
+from receiver.ledger.sqlite.stops import begin_trial, refusal_in_force, rest_of
 from receiver.lifecycle import submit_anew
 from receiver.task import Task, TaskState
 from receiver.values import replace
@@ -62,10 +61,11 @@ def _open(raw: sqlite3.Connection, opening: Opening) -> Opened:
         row.task = submit_anew(row.task, task)
         update_tasks(raw, [row])
         take_back(raw, key)
-    may_leave_at = max(opening.now, paused_until(raw, opening.provider))
+    rest = rest_of(raw, opening.provider)
+    is_allowed = rest.until <= opening.now and (opening.tells_of_account or not rest.is_on_trial)
     purse = purse_of(raw, opening.provider, opening.units_per_day, now=opening.now)
     reason = None if purse is None else purse.reason_to_wait(opening.endpoint, opening.request, opening.slots)
-    may_send = not opening.send_later and may_leave_at == opening.now and reason is None
+    may_send = not opening.send_later and is_allowed and reason is None
     is_sent = may_send and has_room(raw, opening)
     if is_sent and purse is not None:
         purse.reserve(key, opening.endpoint, opening.request, opening.slots)
@@ -92,7 +92,7 @@ def _open(raw: sqlite3.Connection, opening: Opening) -> Opened:
             "fence": fence,
             "is_sent": is_sent,
             "now": opening.now,
-            "send_at": may_leave_at,
+            "send_at": opening.now,
             "unanswered_until": opening.now + millis(opening.holds_slots),
             "query_at": opening.first_query_at,
             "timing_class": opening.timing_class,
@@ -101,8 +101,9 @@ def _open(raw: sqlite3.Connection, opening: Opening) -> Opened:
     )
     if is_sent:
         take_turn(raw, opening.provider, opening.client.tenant, opening.slots)
+    trial = begin_trial(raw, opening.provider, now=opening.now) if is_sent and rest.is_on_trial else None
     outcome = OpenedAs.TO_SEND if is_sent else OpenedAs.QUEUED
-    return Opened(outcome=outcome, fence=fence, external_task_id=opening.external_task_id)
+    return Opened(outcome=outcome, fence=fence, external_task_id=opening.external_task_id, trial=trial)
 
 
 def _task_named(raw: sqlite3.Connection, opening: Opening) -> sqlite3.Row | None:

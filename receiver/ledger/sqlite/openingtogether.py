@@ -10,8 +10,9 @@ from operator import attrgetter
 from receiver.ledger.errors import Refusal
 from receiver.ledger.openings import Opened, OpenedAs, Opening
 from receiver.ledger.sqlite.opening import open_task
-from receiver.ledger.sqlite.queueing import paused_until, take_turns
+from receiver.ledger.sqlite.queueing import take_turns
 from receiver.ledger.sqlite.sets import insert_rows, select_in
+from receiver.ledger.sqlite.stops import rest_of
 from receiver.task import TaskState
 from submitter.moments import millis
 
@@ -60,10 +61,12 @@ class OpenTogether:
     def run(self, raw: sqlite3.Connection, items: Sequence[Opening]) -> Sequence[Opened | Refusal]:
         """What each came to, or why it is refused."""
         known = _known(raw, [each.external_task_id for each in items])
-        paused = {provider: paused_until(raw, provider) for provider in {each.provider for each in items}}
+        rests = {provider: rest_of(raw, provider) for provider in {each.provider for each in items}}
         new: dict[str, Opening] = {}
         for each in items:
-            if each.external_task_id not in known and paused[each.provider] <= each.now:
+            rest = rests[each.provider]
+            is_served = rest.until <= each.now and not rest.is_on_trial
+            if each.external_task_id not in known and is_served:
                 new.setdefault(each.external_task_id, each)
         _write(raw, list(new.values()))
         return [_sent(each) if new.get(each.external_task_id) is each else _by_itself(raw, each) for each in items]

@@ -7,9 +7,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from receiver.fairness import Served, Waiting, after_turn, given_back, next_turn, virtual_time
-from receiver.ledger.openings import AccountRefusal, Lane, Opening
+from receiver.ledger.openings import Lane, Opening
 from receiver.ledger.sqlite.purse import purse_of
 from receiver.ledger.sqlite.rows import fetch, update_tasks
+from receiver.ledger.sqlite.stops import Rest
 from receiver.lifecycle import note
 from receiver.units import DAY
 from submitter.moments import Moment, millis
@@ -68,23 +69,9 @@ def has_room(raw: sqlite3.Connection, opening: Opening) -> bool:
     return _slots_taken(raw, opening.provider, opening.now) + opening.slots <= opening.slot_limit
 
 
-def paused_until(raw: sqlite3.Connection, provider: str) -> Moment:
-    """Until when the account is left in peace; 0 where it is not."""
-    row = raw.execute("select paused_until from query_budgets where provider = ?", (provider,)).fetchone()
-    return 0 if row is None else int(row["paused_until"])
-
-
-def refusal_in_force(raw: sqlite3.Connection, provider: str, *, now: Moment) -> AccountRefusal | None:
-    """In which words the provider has stopped the account; None where it has not."""
-    text = "select refusal from query_budgets where provider = ? and is_stopped and paused_until > ?"
-    row = raw.execute(text, (provider, now)).fetchone()
-    if row is None or row["refusal"] is None:
-        return None
-    http_status, code, message = json.loads(row["refusal"])
-    return AccountRefusal(http_status=http_status, code=code, message=message)
-
-
-def in_turn(raw: sqlite3.Connection, provider: str, lane: Lane, *, now: Moment, limit: int) -> Iterator[sqlite3.Row]:
+def in_turn(
+    raw: sqlite3.Connection, provider: str, lane: Lane, rest: Rest, *, now: Moment, limit: int
+) -> Iterator[sqlite3.Row]:
     """The rows of the tasks that may leave, each to be claimed before the next is asked for; then their turns are over.
 
     A task that is larger than what is free ends it: those behind it wait too, or it would wait for ever. One that is
@@ -93,8 +80,9 @@ def in_turn(raw: sqlite3.Connection, provider: str, lane: Lane, *, now: Moment, 
     waiting alone, and has its turn before them on the new day. One that no day has units for keeps nobody.
     """
     room = None if lane.slot_limit is None else lane.slot_limit - _slots_taken(raw, provider, now)
-    if limit <= 0 or (room is not None and room <= 0) or paused_until(raw, provider) > now:
+    if limit <= 0 or (room is not None and room <= 0) or rest.until > now:
         return
+    limit = 1 if rest.is_on_trial else limit
     queue = _Queue(raw, provider, now=now, most=limit)
     purse = purse_of(raw, provider, lane.units_per_day, now=now)
     while limit > 0 and (turn := queue.next_turn()) is not None:

@@ -29,7 +29,7 @@ from receiver.ledger.reading import (
 from receiver.ledger.sqlite import looking, outboxreading, reporting, soundings
 from receiver.ledger.sqlite.connection import connect_reader, in_thread, is_store_trouble
 from receiver.ledger.sqlite.keys import all_keys
-from receiver.ledger.sqlite.nextlook import next_look_at, next_query_at
+from receiver.ledger.sqlite.nextlook import next_look_at, next_query_at, next_send_at
 from receiver.ledger.sqlite.outboxclients import next_client_delivery_at
 from receiver.ledger.sqlite.paths import stored_paths
 from receiver.ledger.sqlite.rows import ROW, event_of, record_of, task_of
@@ -146,10 +146,8 @@ class SqliteReader:
         return await self._read(all_keys)
 
     async def next_send_at(self, provider: str) -> Moment | None:
-        """When the first unsent task of this account may leave."""
-        return await self._number(
-            "select min(send_at) from tasks where provider = :provider and send_at is not null", {"provider": provider}
-        )
+        """When the first unsent task of this account may leave; not while the account is left in peace."""
+        return await self._read(lambda raw: next_send_at(raw, provider))
 
     async def next_query_at(self, provider: str) -> Moment | None:
         """When the first task of this account is to be asked about; one that is leased waits for its lease."""

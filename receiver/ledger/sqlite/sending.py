@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from collections.abc import Mapping
 
@@ -12,6 +13,7 @@ from receiver.ledger.sqlite.pictures import with_pictures
 from receiver.ledger.sqlite.purse import unreserve_one
 from receiver.ledger.sqlite.queueing import give_turn_back, in_turn
 from receiver.ledger.sqlite.rows import TaskRow, fetch, update_tasks
+from receiver.ledger.sqlite.stops import begin_trial, rest_of
 from receiver.lifecycle import expire, note, refuse
 from receiver.task import Task, TaskState
 from receiver.values import replace
@@ -31,8 +33,13 @@ def claim_unsent(
     """
     claimed: list[Unsent] = []
     for provider, lane in lanes.items():
-        due = in_turn(raw, provider, lane, now=now, limit=limit - len(claimed))
-        claimed.extend(_claim(raw, row, lane, now=now) for row in due)
+        rest = rest_of(raw, provider)
+        due = in_turn(raw, provider, lane, rest, now=now, limit=limit - len(claimed))
+        leaving = [_claim(raw, row, lane, now=now) for row in due]
+        if leaving and rest.is_on_trial:
+            trial = begin_trial(raw, provider, now=now)
+            leaving = [dataclasses.replace(each, trial=trial) for each in leaving]
+        claimed += leaving
     return claimed
 
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from receiver.ledger.base import Asked, Claim, PageResult
 from receiver.ledger.sqlite.budget import Budget, add_questions
-from receiver.ledger.sqlite.claiming import belongs_to, claim_rows, claim_singles
+from receiver.ledger.sqlite.claiming import belongs_to, claim_rows, claim_singles, under_trial
 from receiver.ledger.sqlite.rows import ROW, TaskRow, row_of
 from receiver.listing import (
     COMPANY,
@@ -59,8 +59,7 @@ def claim_round(
         budget.spend(Purpose.DOUBT if is_all_doubt else Purpose.SILENCE)
         add_questions(raw, provider, asked.together.shape, requests=1, tasks=0, now=now)
         _note_asking(raw, provider, asked.together, now=now)
-    budget.write()
-    return claims
+    return under_trial(claims, budget.write())
 
 
 def claim_riders(
