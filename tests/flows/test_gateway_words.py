@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -12,6 +14,7 @@ import pytest
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from submitter import CreateAnswer, HttpJournal, OmniImageRequest, ProviderSettings, ReportedStatus, Submitter, TaskKey
+from submitter.errors import Unanswered
 from submitter.journal import FENCE_HEADER
 from submitter.report import StatusReport
 from tests.flows.builders import ASKING, Clock, Json, World, receiving
@@ -133,6 +136,23 @@ async def test_a_submitter_elsewhere_hands_the_pause_on(world: World, clock: Clo
 
     assert (202, "pending") == (waits.status_code, waits.json()["state"])
     assert 1 == sent(stub, "POST")
+
+
+async def test_a_receiver_that_knows_no_pause_is_told_the_answer_all_the_same() -> None:
+    """Submitters and receivers are upgraded one after the other, and the create has left by then."""
+    said = CreateAnswer(http_status=503, body=b"{}", retry_after=timedelta(seconds=7), said=Unanswered("busy"))
+    async with stubbed(older_receiver) as stub, HttpJournal(stub.base_url) as journal:
+        await journal.hear(TaskKey(provider="kling", external_task_id="fox"), said)
+
+    answer = {"http_status": 503, "body_base64": base64.b64encode(b"{}").decode()}
+    assert [answer | {"retry_after_seconds": 7.0}, answer] == [json.loads(each.body) for each in stub.sent]
+
+
+def older_receiver(sent: Sent) -> Response:
+    """One of before a create's answer had a pause."""
+    strange = json.loads(sent.body).keys() - {"http_status", "body_base64"}
+    errors = [{"field": name, "problem": "is no field here"} for name in strange]
+    return JSONResponse({"code": "invalid_request", "errors": errors}, 422 if errors else 200)
 
 
 async def test_what_was_read_of_an_answer_is_not_read_again(world: World, tmp_path: Path) -> None:
