@@ -211,6 +211,26 @@ async def test_trouble_that_a_question_met_is_told_to_creates_too(world: World, 
     assert 1 == sent(stub, "POST")
 
 
+async def test_a_repeated_word_of_arrears_stops_the_account_no_longer(
+    world: World, clock: Clock, tmp_path: Path
+) -> None:
+    """A submitter elsewhere repeats what it said, for it was not answered: by then the arrears may be paid."""
+    fields = {"provider": "kling", "endpoint": "omni-image", "request": {"prompt": "a red fox"}}
+    arrears = json.dumps({"code": 1101, "message": "Account in arrears"}).encode()
+    said = {"http_status": 429, "body_base64": base64.b64encode(arrears).decode()}
+    async with receiving(tmp_path, world, "kling", clock=clock) as house:
+        await house.http.post("/v1/submissions", json=fields | {"external_task_id": "fox"})
+        for minutes in (9, 2):
+            heard = await house.http.post("/v1/submissions/fox/answer", json=said)
+            stopped = await create(house, "kling")
+            clock.jump(minutes=minutes)
+        taken = await create(house, "kling")
+
+    assert (200, "refused") == (heard.status_code, heard.json()["state"])
+    assert (429, 1101) == code_of(stopped)
+    assert (200, "submitted") == (taken.status_code, taken.json()["data"]["task_status"])
+
+
 async def test_a_refused_key_stops_no_create_that_might_be_taken(world: World, clock: Clock, tmp_path: Path) -> None:
     """1103 is of one model: what is asked for with another waits, and is not refused."""
     forbidden = JSONResponse({"code": 1103, "message": "no right"}, 403)
