@@ -336,6 +336,20 @@ async def test_a_create_that_went_out_again_and_was_deferred_stays_sent(engine: 
     assert [OURS] == ids(await send(ledger, now=lost_at + MINUTE))
 
 
+async def test_a_deferral_that_is_repeated_takes_back_one_send_alone(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await ledger.open_task(opening())
+    lost_at = await lose(engine)
+    [again] = await send(ledger, now=lost_at)
+    await ledger.defer(OURS, "too fast", fence=again.fence, send_at=lost_at + MINUTE)
+
+    counts = await ledger.defer(OURS, "too fast", fence=again.fence, send_at=lost_at + HOUR)
+
+    assert not counts
+    assert NOW == (await task_of(ledger)).sent_at
+    assert [OURS] == ids(await send(ledger, now=lost_at + MINUTE))
+
+
 async def test_a_person_may_send_an_unanswered_create_again(engine: Engine) -> None:
     ledger = await engine.ledger()
     await ledger.open_task(opening())
