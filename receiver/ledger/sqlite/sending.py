@@ -77,10 +77,10 @@ def note_unanswered(
 ) -> bool:
     """Nobody knows whether the provider took it: it is asked about at `query_at`, where it can be asked about.
 
-    Whether that was said of the latest send, and no news has come since.
+    Whether that was said of the latest send, and no news has come since. Of what never left there is nothing to ask.
     """
     row = fetch(raw, external_task_id)
-    if row.task.state is not TaskState.PENDING:
+    if row.task.state is not TaskState.PENDING or row.task.sent_at is None:
         return False
     row.task = note(row.task, reason)
     row.query_at = query_at

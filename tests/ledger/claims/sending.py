@@ -264,6 +264,17 @@ async def test_an_unanswered_create_that_cannot_be_asked_about_is_not(engine: En
     assert [] == await send(ledger, now=NOW + 24 * HOUR)
 
 
+async def test_of_a_create_that_was_never_sent_nobody_is_asked(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await ledger.open_task(opening(send_later=True))
+
+    counts = await ledger.unanswered(OURS, "timed out", fence=1, query_at=NOW + SECOND)
+
+    assert not counts
+    assert [] == await claim(ledger, now=NOW + MINUTE)
+    assert [OURS] == ids(await send(ledger, now=NOW + MINUTE))
+
+
 async def test_news_before_unanswered_wins(engine: Engine) -> None:
     ledger = await engine.ledger()
     await ledger.open_task(opening())
