@@ -30,7 +30,7 @@ from receiver.ledger.openings import (
 from receiver.pathhealth import PathHealth
 from receiver.pauses import is_service, rest, stop, told
 from receiver.schedule import LOOK_UP, Backoff, QueryPlan, first_query_at
-from receiver.task import Source
+from receiver.task import Source, TaskState
 from receiver.timing import TimingClass
 from submitter.createanswer import CreateAnswer
 from submitter.errors import Deferred, FieldProblem, InvalidRequest, Refusal, Refused, Unanswered, Unreadable
@@ -191,9 +191,15 @@ class LedgerJournal:
 
     async def refuse(self, task: TaskKey, reason: str) -> None:
         """As Journal.refuse."""
-        await self._ledger.refuse(task.external_task_id, told(reason), fence=task.fence, now=self._clock())
+        await self._refuse(task, reason)
         self._on_work()
+
+    async def _refuse(self, task: TaskKey, reason: str) -> bool:
+        """Whether it was this word that refused it: not an old one, nor one that is repeated."""
+        now = self._clock()
+        after = await self._ledger.refuse(task.external_task_id, told(reason), fence=task.fence, now=now)
         log.info("task.refused", task=task.external_task_id, provider=task.provider)
+        return after.state is TaskState.REFUSED and after.settled_at == now
 
     async def defer(self, task: TaskKey, reason: str, after: timedelta | None) -> None:
         """As Journal.defer."""
@@ -275,11 +281,12 @@ class LedgerJournal:
         if refused.kind is Refusal.ALREADY_EXISTS and (capabilities.query_by_external_id or was_sent_before):
             await self.unanswered(task, f"{refused.code}: {refused.message}")
             return
-        if refused.kind is Refusal.ACCOUNT and self._speaks_for_account:
+        is_news = await self._refuse(task, str(refused))
+        if is_news and refused.kind is Refusal.ACCOUNT and self._speaks_for_account:
             stopped = stop(task.provider, refused, now=self._clock())
             await self._ledger.settle([], self._ingest.judge, [stopped])
             log.error("provider.stopped", provider=task.provider, code=refused.code, fix="look at the account")
-        await self.refuse(task, str(refused))
+        self._on_work()
 
     async def _rest(self, provider: str, after: timedelta | None, reason: str) -> None:
         """Neither sends nor questions go to the account meanwhile. An old word, whoever repeats it, holds up nobody."""

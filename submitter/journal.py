@@ -19,6 +19,7 @@ from submitter.request import ImageRequest
 from submitter.settings import is_loopback
 
 FENCE_HEADER = "Hookledger-Fence"
+PAUSE = "retry_after_seconds"
 # About 15 s in all: a receiver that is being deployed anew is back by then.
 RETRY_AFTER = tuple(timedelta(seconds=seconds) for seconds in (0.2, 0.5, 1, 2, 4, 8))
 
@@ -109,9 +110,14 @@ class HttpJournal(Closing):
             "http_status": answer.http_status,
             "body_base64": base64.b64encode(answer.body).decode(),
         }
-        if answer.retry_after is not None:
-            fields["retry_after_seconds"] = answer.retry_after.total_seconds()
-        await self._post(self._path(task, "answer"), fields, _fence_of(task))
+        pause = {} if answer.retry_after is None else {PAUSE: answer.retry_after.total_seconds()}
+        path, fence = self._path(task, "answer"), _fence_of(task)
+        try:
+            await self._post(path, fields | pause, fence)
+        except InvalidRequest as invalid:
+            if not pause or all(each.field != PAUSE for each in invalid.problems):
+                raise
+            await self._post(path, fields, fence)  # an older receiver, which takes the answer alone
 
     async def refuse(self, task: TaskKey, reason: str) -> None:
         """As Journal.refuse."""
@@ -120,7 +126,7 @@ class HttpJournal(Closing):
     async def defer(self, task: TaskKey, reason: str, after: timedelta | None) -> None:
         """As Journal.defer."""
         seconds = None if after is None else after.total_seconds()
-        fields = {"reason": reason, "kind": "deferred", "retry_after_seconds": seconds}
+        fields = {"reason": reason, "kind": "deferred", PAUSE: seconds}
         await self._post(self._path(task, "refusal"), fields, _fence_of(task))
 
     async def unanswered(self, task: TaskKey, reason: str) -> None:

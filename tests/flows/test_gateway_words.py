@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -15,6 +17,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from receiver.poller import Poller
 from receiver.sender import Sender
 from submitter import CreateAnswer, HttpJournal, OmniImageRequest, ProviderSettings, ReportedStatus, Submitter, TaskKey
+from submitter.errors import Unanswered
 from submitter.journal import FENCE_HEADER
 from submitter.report import StatusReport
 from tests.flows.builders import ASKING, Clock, House, Json, World, receiving
@@ -136,6 +139,23 @@ async def test_a_submitter_elsewhere_hands_the_pause_on(world: World, clock: Clo
 
     assert (202, "pending") == (waits.status_code, waits.json()["state"])
     assert 1 == sent(stub, "POST")
+
+
+async def test_a_receiver_that_knows_no_pause_is_told_the_answer_all_the_same() -> None:
+    """Submitters and receivers are upgraded one after the other, and the create has left by then."""
+    said = CreateAnswer(http_status=503, body=b"{}", retry_after=timedelta(seconds=7), said=Unanswered("busy"))
+    async with stubbed(older_receiver) as stub, HttpJournal(stub.base_url) as journal:
+        await journal.hear(TaskKey(provider="kling", external_task_id="fox"), said)
+
+    answer = {"http_status": 503, "body_base64": base64.b64encode(b"{}").decode()}
+    assert [answer | {"retry_after_seconds": 7.0}, answer] == [json.loads(each.body) for each in stub.sent]
+
+
+def older_receiver(sent: Sent) -> Response:
+    """One of before a create's answer had a pause."""
+    strange = json.loads(sent.body).keys() - {"http_status", "body_base64"}
+    errors = [{"field": name, "problem": "is no field here"} for name in strange]
+    return JSONResponse({"code": "invalid_request", "errors": errors}, 422 if errors else 200)
 
 
 async def test_what_was_read_of_an_answer_is_not_read_again(world: World, tmp_path: Path) -> None:
@@ -300,6 +320,26 @@ async def test_trouble_that_a_question_met_is_told_to_creates_too(world: World, 
 
     assert (429, 1102, "Resource pack used up") == (*code_of(told), told.json()["message"])
     assert 1 == sent(stub, "POST")
+
+
+async def test_a_repeated_word_of_arrears_stops_the_account_no_longer(
+    world: World, clock: Clock, tmp_path: Path
+) -> None:
+    """A submitter elsewhere repeats what it said, for it was not answered: by then the arrears may be paid."""
+    fields = {"provider": "kling", "endpoint": "omni-image", "request": {"prompt": "a red fox"}}
+    arrears = json.dumps({"code": 1101, "message": "Account in arrears"}).encode()
+    said = {"http_status": 429, "body_base64": base64.b64encode(arrears).decode()}
+    async with receiving(tmp_path, world, "kling", clock=clock) as house:
+        await house.http.post("/v1/submissions", json=fields | {"external_task_id": "fox"})
+        for minutes in (9, 2):
+            heard = await house.http.post("/v1/submissions/fox/answer", json=said)
+            stopped = await create(house, "kling")
+            clock.jump(minutes=minutes)
+        taken = await create(house, "kling")
+
+    assert (200, "refused") == (heard.status_code, heard.json()["state"])
+    assert (429, 1101) == code_of(stopped)
+    assert (200, "submitted") == (taken.status_code, taken.json()["data"]["task_status"])
 
 
 async def test_a_refused_key_stops_no_create_that_might_be_taken(world: World, clock: Clock, tmp_path: Path) -> None:

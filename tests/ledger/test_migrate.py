@@ -14,7 +14,7 @@ from receiver.ledger.migrate import Migration, migrate_sqlite, migrations, requi
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.ledger.sqlite.reader import SqliteReader
 from submitter.providers.base import Trust
-from tests.ledger.builders import NOW, SUBMITTED, callback, hear
+from tests.ledger.builders import HOUR, NOW, PROVIDER, SECOND, SUBMITTED, callback, hear, ids, send
 
 FIRST = migrations("sqlite")[0]
 
@@ -166,20 +166,21 @@ async def test_opening_migrates_and_keeps_what_is_there(path: Path, raw: sqlite3
     assert [(len(migrations("sqlite")),)] == raw.execute("select count(*) from migrations").fetchall()
 
 
-def migrate_to_the_first(raw: sqlite3.Connection) -> None:
-    """The database as the first version made it."""
+def migrate_up_to(raw: sqlite3.Connection, number: int) -> None:
+    """The database as a version with no more migrations than these made it."""
     migrate_sqlite(raw, now=NOW)
     for name in tables(raw) - {"migrations"}:
         raw.execute(f"drop table {name}")
-    raw.execute("delete from migrations where number > 1")
-    raw.executescript(FIRST.sql)
+    raw.execute("delete from migrations where number > ?", (number,))
+    for migration in migrations("sqlite")[:number]:
+        raw.executescript(migration.sql)
 
 
 async def test_a_ledger_of_the_first_version_is_migrated_at_start_with_all_that_is_in_it(
     path: Path, raw: sqlite3.Connection
 ) -> None:
     """What was kept as unreadable is trusted no more than its URL's token, and answers are told by their reasons."""
-    migrate_to_the_first(raw)
+    migrate_up_to(raw, 1)
     columns = "provider, external_task_id, heard_at, reason, size, body"
     kept = [("unreadable: no task_status",), ("create answer: not JSON",), ("query answer: not JSON",)]
     raw.executemany(f"insert into unreadable ({columns}) values ('cometapi', 't_1', 7, ?, 2, x'7b7d')", kept)
@@ -227,3 +228,32 @@ async def test_the_schema_itself_refuses(what: str, statement: str, path: Path, 
 
     with pytest.raises(sqlite3.IntegrityError):
         raw.execute(statement)
+
+
+async def test_what_waited_before_queues_had_heads_leaves_in_its_turn(path: Path, raw: sqlite3.Connection) -> None:
+    migrate_up_to(raw, 9)
+    raw.executemany(
+        """
+        insert into tasks
+               (external_task_id, provider, tenant, send_at, request, state, version, created_at, deadline_at)
+        values (?, ?, ?, ?, '{}', 'pending', 1, 0, ?)
+        """,
+        [
+            (name, provider, name.partition("-")[0], NOW + send_at, NOW + HOUR)
+            for name, provider, send_at in (
+                ("ada-2", PROVIDER, 3),
+                ("ada-1", PROVIDER, 1),
+                ("bob-1", PROVIDER, 2),
+                ("ada-0", "kling", 0),
+                ("bob-2", PROVIDER, SECOND),
+            )
+        ],
+    )
+
+    opened = await SqliteLedger.open(path, now=NOW)
+    left = [ids(await send(opened, now=NOW + 3, limit=1)) for _ in range(4)]
+    later = await send(opened, now=NOW + SECOND)
+    await opened.aclose()
+
+    assert [["ada-1"], ["bob-1"], ["ada-2"], []] == left
+    assert ["bob-2"] == ids(later)

@@ -54,9 +54,13 @@ def refuse_task(raw: sqlite3.Connection, external_task_id: str, reason: str, *, 
 def defer_task(
     raw: sqlite3.Connection, external_task_id: str, reason: str, *, fence: int | None, send_at: Moment
 ) -> bool:
-    """Nothing was created: it may be sent again. Under an old fence, or once news came, nothing changes: False."""
+    """Nothing was created: it may be sent again. Under an old fence, or once news came, nothing changes: False.
+
+    Nor where it waits already: a word that is repeated takes back no other send, and no other turn of its tenant's.
+    """
     row = fetch(raw, external_task_id)
-    if not _is_latest_send(raw, row, fence) or row.task.state is not TaskState.PENDING:
+    is_under_way = row.task.state is TaskState.PENDING and row.send_at is None
+    if not is_under_way or not _is_latest_send(raw, row, fence):
         return False
     row.task = note(row.task, reason)
     update_tasks(raw, [row])
@@ -80,10 +84,10 @@ def note_unanswered(
 ) -> bool:
     """Nobody knows whether the provider took it: it is asked about at `query_at`, where it can be asked about.
 
-    Whether that was said of the latest send, and no news has come since.
+    Whether that was said of the latest send, and no news has come since. Of what never left there is nothing to ask.
     """
     row = fetch(raw, external_task_id)
-    if row.task.state is not TaskState.PENDING:
+    if row.task.state is not TaskState.PENDING or row.task.sent_at is None:
         return False
     row.task = note(row.task, reason)
     row.query_at = query_at

@@ -264,6 +264,17 @@ async def test_an_unanswered_create_that_cannot_be_asked_about_is_not(engine: En
     assert [] == await send(ledger, now=NOW + 24 * HOUR)
 
 
+async def test_of_a_create_that_was_never_sent_nobody_is_asked(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await ledger.open_task(opening(send_later=True))
+
+    counts = await ledger.unanswered(OURS, "timed out", fence=1, query_at=NOW + SECOND)
+
+    assert not counts
+    assert [] == await claim(ledger, now=NOW + MINUTE)
+    assert [OURS] == ids(await send(ledger, now=NOW + MINUTE))
+
+
 async def test_news_before_unanswered_wins(engine: Engine) -> None:
     ledger = await engine.ledger()
     await ledger.open_task(opening())
@@ -332,6 +343,20 @@ async def test_a_create_that_went_out_again_and_was_deferred_stays_sent(engine: 
 
     await ledger.defer(OURS, "too fast", fence=again.fence, send_at=lost_at + MINUTE)
 
+    assert NOW == (await task_of(ledger)).sent_at
+    assert [OURS] == ids(await send(ledger, now=lost_at + MINUTE))
+
+
+async def test_a_deferral_that_is_repeated_takes_back_one_send_alone(engine: Engine) -> None:
+    ledger = await engine.ledger()
+    await ledger.open_task(opening())
+    lost_at = await lose(engine)
+    [again] = await send(ledger, now=lost_at)
+    await ledger.defer(OURS, "too fast", fence=again.fence, send_at=lost_at + MINUTE)
+
+    counts = await ledger.defer(OURS, "too fast", fence=again.fence, send_at=lost_at + HOUR)
+
+    assert not counts
     assert NOW == (await task_of(ledger)).sent_at
     assert [OURS] == ids(await send(ledger, now=lost_at + MINUTE))
 

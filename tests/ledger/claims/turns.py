@@ -121,6 +121,20 @@ async def test_what_the_provider_did_not_take_was_no_turn(engine: Engine) -> Non
     assert ["ada-1"] == ids(await send(ledger, now=NOW + MINUTE, slot_limit=1))
 
 
+async def test_to_say_again_and_again_that_a_task_never_left_brings_its_tenant_no_turns(engine: Engine) -> None:
+    """Whoever may submit may say so of a task of his, by a fence that can be guessed."""
+    ledger = await engine.ledger()
+    await queue(ledger, "ada", 4)
+    await queue(ledger, "bob", 2, now=NOW + 1)
+    left: list[str] = []
+    for _ in range(4):
+        counts = await ledger.defer("ada-3", "never sent", fence=1, send_at=NOW)
+        left += await leave(ledger, 1, now=NOW + MINUTE)
+
+    assert not counts
+    assert ["ada-0", "bob-0", "ada-1", "bob-1"] == left
+
+
 async def test_a_large_task_whose_turn_it_is_is_not_overtaken_by_another_tenants_small_ones(engine: Engine) -> None:
     ledger = await engine.ledger()
     await queue(ledger, "running", 1, slots=2, slot_limit=3, send_later=False)
