@@ -116,9 +116,14 @@ class Worker:
 
     async def turn(self, duty: Duty) -> float:
         """One batch if anything is due; how many seconds to sleep after it, unless woken."""
-        due = await duty.next_due_at()
-        until_due = LONGEST_SLEEP if due is None else (due - self._clock()) / 1000
-        if until_due > 0:
-            return min(until_due, LONGEST_SLEEP)
+        pause = await self.pause_before(duty)
+        if pause > 0:
+            return pause
         counts = await duty.run_once(self._clock())
         return 0.0 if any(counts.values()) else BLOCKED_SLEEP
+
+    async def pause_before(self, duty: Duty) -> float:
+        """How many seconds to sleep before anything is due, unless woken; none where something is."""
+        due = await duty.next_due_at()
+        until_due = LONGEST_SLEEP if due is None else (due - self._clock()) / 1000
+        return max(0.0, min(until_due, LONGEST_SLEEP))

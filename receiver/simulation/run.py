@@ -31,6 +31,7 @@ Act: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 BEAT = 250  # ms: turns are taken on it, so that what is due together is asked about together
 WINDOW = 2_000  # ms: what happens within it, up to the next turn, runs side by side and shares commits
 EXPECTED = 256  # submissions that are drawn ahead
+IDLE = int(LONGEST_SLEEP * 1_000)  # ms: all idle looks fall on it, which makes for fewer windows, and fuller ones
 MOST_AT_ONCE = 1_024  # a quarter of what may wait for the ledger's writer
 RESUBMITTED_AFTER = 60_000  # ms: who was refused tries again
 FORGED_TOKEN = "A" * 24  # that it is none is the point
@@ -46,7 +47,7 @@ class _Thing(NamedTuple):
     at: Moment
     number: int
     act: Act
-    is_turn: bool
+    duty: Duty | None  # whose turn it is
 
 
 class Simulation:
@@ -102,7 +103,7 @@ class Simulation:
             if self._receiver is not None and self._crashes and self._heap[0].at >= BEGINNING + self._crashes[0].at:
                 await self._crash(self._crashes.pop(0))
             else:
-                await self._happen(self._next_window())
+                await self._happen(await self._next_window())
             self._wake()
 
     async def aclose(self) -> None:
@@ -131,27 +132,52 @@ class Simulation:
 
     def _at(self, moment: Moment, act: Act) -> None:
         self._world_things += 1
-        heapq.heappush(self._heap, _Thing(moment, next(self._numbers), act, is_turn=False))
+        heapq.heappush(self._heap, _Thing(moment, next(self._numbers), act, duty=None))
 
     def _pop(self) -> _Thing:
         thing = heapq.heappop(self._heap)
-        self._world_things -= not thing.is_turn
+        self._world_things -= thing.duty is None
         return thing
 
-    def _next_window(self) -> list[_Thing]:
+    async def _next_window(self) -> list[_Thing]:
         things = [self._pop()]
-        if things[0].is_turn:
+        if things[0].duty is not None:
             return things
         until = things[0].at + WINDOW
-        while self._heap and self._heap[0].at < until and not self._heap[0].is_turn and len(things) < MOST_AT_ONCE:
-            things.append(self._pop())
+        while self._heap and self._heap[0].at < until and len(things) < MOST_AT_ONCE:
+            if self._heap[0].duty is None:
+                things.append(self._pop())
+            elif not await self._is_mere_look(self._heap[0], now=things[0].at):
+                break
         return things
+
+    async def _is_mere_look(self, turn: _Thing, *, now: Moment) -> bool:
+        """Whether this is an idle lane's look that will find nothing, as its duty sees it now: then it is put off."""
+        duty = turn.duty
+        if duty is None or turn.at % IDLE or self._receiver is None or not self._world_things:
+            return False
+        if self._turns.get(duty) == turn.at:
+            self.clock.set(now)
+            try:
+                pause = await self._receiver.runtime.worker.pause_before(duty)
+            except Exception:  # noqa: BLE001 - its turn meets it again, and notes it
+                return False
+            if pause >= LONGEST_SLEEP:
+                self.clock.set(turn.at)
+            next_look = self._next_look(pause)
+            if next_look <= turn.at:
+                return False
+            del self._turns[duty]
+            self._turn_at(next_look, duty)
+        heapq.heappop(self._heap)
+        return True
 
     async def _happen(self, things: list[_Thing]) -> None:
         if len(things) == 1:
             await self._run(things[0])
         else:
             await asyncio.gather(*map(self._run, things))
+            self.clock.set(things[-1].at)  # for whom they woke
 
     async def _run(self, thing: _Thing) -> None:
         self.clock.set(thing.at)
@@ -244,7 +270,7 @@ class Simulation:
         beat = -(-moment // BEAT) * BEAT
         if beat < self._turns.get(duty, beat + 1):
             self._turns[duty] = beat
-            heapq.heappush(self._heap, _Thing(beat, next(self._numbers), partial(self._turn, duty, beat), is_turn=True))
+            heapq.heappush(self._heap, _Thing(beat, next(self._numbers), partial(self._turn, duty, beat), duty))
 
     async def _turn(self, duty: Duty, beat: Moment) -> None:
         """A turn of the worker's lane, and when the next one is. One that was put forward is not run twice."""
@@ -259,15 +285,19 @@ class Simulation:
         except Exception as error:  # noqa: BLE001 - as the worker's lane: it is noted, and work goes on
             self.stumbles.append(f"{type(duty).__name__}: {type(error).__name__}: {error}")
             pause = AFTER_TROUBLE
-        next_look = self.clock.true_now + max(1, int(pause * 1000))
-        if pause >= LONGEST_SLEEP:
-            next_look -= next_look % int(LONGEST_SLEEP * 1000)  # all idle looks at once: fewer windows, fuller ones
         if pause < LONGEST_SLEEP or self._world_things:
-            self._turn_at(next_look, duty)
+            self._turn_at(self._next_look(pause), duty)
             return
         due = await self._next_due()  # nothing comes from outside any more: the nights between are passed over
         if due is not None:
-            self._turn_at(max(next_look, due), duty)
+            self._turn_at(max(self._next_look(pause), due), duty)
+
+    def _next_look(self, pause: float) -> Moment:
+        """When a lane that sleeps so many seconds looks again."""
+        next_look = self.clock.true_now + max(1, int(pause * 1000))
+        if pause >= LONGEST_SLEEP:
+            next_look -= next_look % IDLE
+        return next_look
 
     async def _next_due(self) -> Moment | None:
         """When anything is due, by the world's clock: what one duty does may leave something to another."""

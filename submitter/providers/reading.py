@@ -166,13 +166,17 @@ def _each_image(listed: list[Json]) -> Iterator[ResultImage]:
 def _unit_deduction(fields: Fields) -> str | None:
     """What the task cost in the provider's units, as its own text."""
     amount = _text(fields, "final_unit_deduction")
+    if amount or "billing" not in fields:
+        return amount[:MAX_WORD] or None
     billed = (_text(_mapping(each), "amount") for each in _list(fields.get("billing"))[:MAX_LISTED])
-    return (amount or next(filter(None, billed), ""))[:MAX_WORD] or None
+    return next(filter(None, billed), "")[:MAX_WORD] or None
 
 
 def _balance_deduction(fields: Fields) -> str | None:
     """What the task took off the balance, in the provider's own words for it: a JSON object of text."""
     said = _mapping(fields.get("final_balance_deduction"))
+    if not said:
+        return None
     amounts = {
         name[:MAX_WORD].replace("\x00", "\ufffd"): _text(said, name)[:MAX_WORD] for name in [*said][:MAX_AMOUNTS]
     }

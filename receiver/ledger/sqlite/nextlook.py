@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import timedelta
 
 from receiver.ledger.sqlite.budget import Budget
 from receiver.ledger.sqlite.claiming import is_any_due
 from receiver.ledger.sqlite.stops import rest_of
-from receiver.ledger.sqlite.together import LOOKED_AT, due_of, listings_of, round_of
-from receiver.listing import Sharing
+from receiver.ledger.sqlite.together import LOOKED_AT, candidates_of, due_of, due_soon, listings_of
+from receiver.listing import Sharing, choose
 from submitter.moments import Moment, millis
 
 NOT_MORE_OFTEN = timedelta(seconds=0.5)  # where hundreds wait for company, one more falls due all the time
@@ -50,35 +51,51 @@ def next_look_at(
     budget = Budget(raw, provider, per_minute=per_minute, now=now)
     if budget.rests_until > now:
         return budget.rests_until
-    if _is_worth_claiming(raw, provider, budget, sharing, now=now):
-        return first
-    return _next_chance(raw, provider, budget, sharing, now=now)
-
-
-def _is_worth_claiming(
-    raw: sqlite3.Connection, provider: str, budget: Budget, sharing: Sharing, *, now: Moment
-) -> bool:
-    """Whether a claim would take anything."""
     if not sharing.is_possible:
-        return is_any_due(raw, provider, budget, now=now)
+        if is_any_due(raw, provider, budget, now=now):
+            return first
+        return _when_more_is_due(raw, provider, _ends(raw, provider, budget, sharing, now=now), now=now)
+    return _next_round(raw, provider, budget, sharing, first, now=now)
+
+
+def _next_round(
+    raw: sqlite3.Connection, provider: str, budget: Budget, sharing: Sharing, first: Moment, *, now: Moment
+) -> Moment:
+    """`first` where a claim would take anything; otherwise when what is due has waited for company, or for its budget.
+
+    More of what would wait as well is no reason to look before.
+    """
     due = due_of(raw, provider, now=now)
-    # Of so many some are on another page than the one that was just asked for.
-    return len(due) >= LOOKED_AT or bool(round_of(raw, provider, due, budget, sharing, now=now).keys)
+    ends = _ends(raw, provider, budget, sharing, now=now)
+    by_then = due_of(raw, provider, now=min(ends)) if ends else due
+    if len(by_then) >= LOOKED_AT:
+        return first  # of so many some are on another page than the one that was just asked for
+    soon, listings = due_soon(raw, provider, now=now, within=sharing.patience), listings_of(raw, provider)
+    candidates = candidates_of(raw, provider, by_then, budget, sharing, soon=soon)
+    keys = {row["key"] for row in due}
+    if choose([each for each in candidates if each.key in keys], sharing, listings, soon=soon, now=now).keys:
+        return first
+    if ends and not choose(candidates, sharing, listings, soon=0, now=now).keys:  # they are each other's company
+        return min(ends)
+    return _when_more_is_due(raw, provider, ends, now=now)
 
 
-def _next_chance(raw: sqlite3.Connection, provider: str, budget: Budget, sharing: Sharing, *, now: Moment) -> Moment:
-    """What is due waits: for company until somebody's patience ends or more falls due, or for doubt's next minute."""
+def _ends(raw: sqlite3.Connection, provider: str, budget: Budget, sharing: Sharing, *, now: Moment) -> Sequence[Moment]:
+    """When the patience ends in which company was waited for, and doubt's minute if it is spent."""
     ends = [
         at + millis(sharing.patience)
         for listing in listings_of(raw, provider).values()
         for at in listing.asked_at.values()
         if at <= now < at + millis(sharing.patience)
     ]
+    return ends if budget.left_for_doubt else [*ends, budget.ends_at]
+
+
+def _when_more_is_due(raw: sqlite3.Connection, provider: str, ends: Sequence[Moment], *, now: Moment) -> Moment:
     more = raw.execute(
         "select min(query_at) from tasks where provider = ? and query_at > ?", (provider, now)
     ).fetchone()[0]
+    soonest = now + millis(NOT_MORE_OFTEN)
     if more is not None:
-        ends.append(max(more, now + millis(NOT_MORE_OFTEN)))
-    if budget.left_for_doubt <= 0:
-        ends.append(budget.ends_at)
-    return min(ends, default=now + millis(NOT_MORE_OFTEN))
+        ends = [*ends, max(more, soonest)]
+    return min(ends, default=soonest)

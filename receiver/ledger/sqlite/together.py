@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
@@ -98,10 +99,18 @@ def round_of(
     raw: sqlite3.Connection, provider: str, due: Sequence[sqlite3.Row], budget: Budget, sharing: Sharing, *, now: Moment
 ) -> Round:
     """What would be asked of what is due."""
-    soon = _due_soon(raw, provider, now=now, within=sharing.patience)
+    soon = due_soon(raw, provider, now=now, within=sharing.patience)
+    candidates = candidates_of(raw, provider, due, budget, sharing, soon=soon)
+    return choose(candidates, sharing, listings_of(raw, provider), soon=soon, now=now)
+
+
+def candidates_of(
+    raw: sqlite3.Connection, provider: str, due: Sequence[sqlite3.Row], budget: Budget, sharing: Sharing, *, soon: int
+) -> list[Due]:
+    """Whom the budget lets us ask about, and where a list would show them."""
     may_share = sharing.has_list and len(due) + soon > 1
     ranks = _ranks(raw, provider, [row["key"] for row in due]) if may_share else {}
-    candidates = [
+    return [
         Due(
             key=row["key"],
             endpoint=row["endpoint"],
@@ -112,7 +121,6 @@ def round_of(
         for row in due
         if budget.left_for_doubt or not row["is_doubt"]
     ]
-    return choose(candidates, sharing, listings_of(raw, provider), soon=soon, now=now)
 
 
 def due_of(raw: sqlite3.Connection, provider: str, *, now: Moment) -> list[sqlite3.Row]:
@@ -138,7 +146,7 @@ def _longest_due(raw: sqlite3.Connection, provider: str, condition: str, *, now:
     return found.fetchall()
 
 
-def _due_soon(raw: sqlite3.Connection, provider: str, *, now: Moment, within: timedelta) -> int:
+def due_soon(raw: sqlite3.Connection, provider: str, *, now: Moment, within: timedelta) -> int:
     """How many become due within this time, as far as it matters."""
     found = raw.execute(
         """
@@ -155,16 +163,19 @@ def _ranks(raw: sqlite3.Connection, provider: str, keys: Sequence[int]) -> Mappi
     """How many of ours were submitted at the same endpoint after each task, as far down as a list is read."""
     found = raw.execute(
         """
-        select key, place from (
-            select key, row_number() over (partition by endpoint order by key desc) - 1 as place from (
-                select key, endpoint from tasks
-                 where provider = ? and key >= ? and sent_at is not null order by key desc limit ?
-            )
-        ) where key in (select value from json_each(?))
+        select key, endpoint from tasks
+         where provider = ? and key >= ? and sent_at is not null order by key desc limit ?
         """,
-        (provider, min(keys), MOST_PAGES * MOST_LISTED, json.dumps(keys)),
+        (provider, min(keys), MOST_PAGES * MOST_LISTED),
     )
-    return dict(found.fetchall())
+    places: defaultdict[str | None, int] = defaultdict(int)
+    asked = frozenset(keys)
+    ranks: dict[int, int] = {}
+    for key, endpoint in found.fetchall():
+        if key in asked:
+            ranks[key] = places[endpoint]
+        places[endpoint] += 1
+    return ranks
 
 
 def _rows(raw: sqlite3.Connection, keys: Sequence[int]) -> list[TaskRow]:

@@ -344,7 +344,9 @@ async def test_a_look_pays_when_the_first_is_due_and_at_once_where_something_is(
     assert DUE + millis(LEASE) == await look(ledger, now=DUE + SECOND)
 
 
-async def test_what_waits_for_company_is_looked_at_when_the_patience_ends_or_more_falls_due(engine: Engine) -> None:
+async def test_what_waits_for_company_is_looked_at_when_the_patience_ends_and_not_when_more_falls_due(
+    engine: Engine,
+) -> None:
     ledger = await engine.ledger()
     await run(ledger, *named(5))
     await ask(ledger)
@@ -354,10 +356,22 @@ async def test_what_waits_for_company_is_looked_at_when_the_patience_ends_or_mor
     looks = [await look(ledger, now=DUE + second * SECOND) for second in range(1, 9)]
     claimed = [await ask(ledger, now=DUE + second * SECOND) for second in range(1, 9)]
 
-    assert [DUE + second * SECOND for second in range(2, 9)] == looks[:7]
-    assert DUE + 10 * SECOND == looks[7]
+    assert [DUE + 10 * SECOND] * 8 == looks
     assert [[]] * 8 == claimed
     assert 8 == len(await ask(ledger, now=DUE + 10 * SECOND))
+
+
+async def test_while_others_wait_for_company_one_that_has_none_is_looked_at_when_it_falls_due(engine: Engine) -> None:
+    """It is the only one at its endpoint."""
+    ledger = await engine.ledger()
+    await run(ledger, *named(5))
+    await ask(ledger)
+    for number in range(4):
+        await run_from(ledger, f"t_late_{number}", due=DUE + SECOND)
+    await run_from(ledger, "t_alone", due=DUE + 3 * SECOND, endpoint="generations")
+
+    assert DUE + 3 * SECOND == await look(ledger, now=DUE + SECOND)
+    assert ["t_alone"] == ids(await ask(ledger, now=DUE + 3 * SECOND))
 
 
 async def test_nobody_looks_at_each_of_many_that_fall_due_one_after_the_other(engine: Engine) -> None:
@@ -366,6 +380,7 @@ async def test_nobody_looks_at_each_of_many_that_fall_due_one_after_the_other(en
     await ask(ledger)
     for number in range(20):
         await run_from(ledger, f"t_late_{number}", due=DUE + SECOND + number * 10)
+    await run_from(ledger, "t_alone", due=DUE + 5 * SECOND, endpoint="generations")
 
     assert DUE + SECOND + 500 == await look(ledger, now=DUE + SECOND)
 
@@ -404,6 +419,6 @@ async def test_doubts_that_have_spent_their_quarter_are_looked_at_in_the_next_mi
     assert [] == await claim(ledger, now=NOW + SECOND, budget=4)
 
 
-async def run_from(ledger: Ledger, name: str, *, due: Moment) -> None:
-    await ledger.open_task(opening(name, first_query_at=due))
+async def run_from(ledger: Ledger, name: str, *, due: Moment, endpoint: str = "omni-image") -> None:
+    await ledger.open_task(opening(name, first_query_at=due, endpoint=endpoint))
     await hear(ledger, answer(SUBMITTED, task=name))
