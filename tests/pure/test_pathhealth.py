@@ -21,6 +21,7 @@ from receiver.pathhealth import (
     after_late,
     after_life,
     after_missed,
+    after_start,
     finished_at,
     is_too_fresh,
 )
@@ -63,6 +64,16 @@ def dark() -> PathHealth:
 
 def test_a_new_path_that_brings_nothing_is_dark_after_five_tasks() -> None:
     assert [ALIVE] * 4 + [DARK] == [each.state for each in seen([False] * 5)]
+
+
+def test_a_clock_that_is_set_back_hides_no_darkness() -> None:
+    """Not where callbacks had come by the old time, and not where the receiver began by it."""
+    for path in (seen([True] * 5)[-1], after_start(PathHealth(), now=NOW)):
+        set_back = NOW - 4 * MINUTE
+        for number in range(1, 7):
+            path = after_missed(path, set_back + number * SECOND, now=set_back + number * SECOND)
+
+        assert DARK is path.state
 
 
 @given(st.lists(st.booleans(), max_size=300))
