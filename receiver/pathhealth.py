@@ -147,10 +147,9 @@ def after_came(path: PathHealth, *, now: Moment) -> PathHealth:
     """A task finished, and its callback brought the news."""
     if path.state is PathState.DARK:
         return after_life(path, now=now)
+    path = _by_the_clock(path, now)
     came, missed = path.came * _FADING + 1, path.missed * _FADING
-    sounded_at = min(path.sounded_at, now)
-    heard = replace(path, came=came, missed=missed, evidence=_relieved(path), heard_at=now, sounded_at=sounded_at)
-    return _weighed(heard, now=now)
+    return _weighed(replace(path, came=came, missed=missed, evidence=_relieved(path), heard_at=now), now=now)
 
 
 def after_missed(path: PathHealth, finished: Moment, *, now: Moment) -> PathHealth:

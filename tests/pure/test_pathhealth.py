@@ -76,6 +76,14 @@ def test_a_clock_that_is_set_back_hides_no_darkness() -> None:
         assert DARK is path.state
 
 
+def test_a_callback_says_that_nothing_is_later_than_now() -> None:
+    begun = after_start(PathHealth(), now=NOW)
+
+    heard = after_came(begun, now=NOW - 4 * MINUTE)
+
+    assert (NOW - 4 * MINUTE,) * 2 == (heard.heard_at, heard.revived_at)
+
+
 @given(st.lists(st.booleans(), max_size=300))
 def test_whatever_was_before_ten_tasks_in_the_dark_are_enough(history: list[bool]) -> None:
     known = [PathHealth(), *seen(history)][-1]
