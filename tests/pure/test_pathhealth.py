@@ -66,14 +66,15 @@ def test_a_new_path_that_brings_nothing_is_dark_after_five_tasks() -> None:
     assert [ALIVE] * 4 + [DARK] == [each.state for each in seen([False] * 5)]
 
 
-def test_a_clock_that_is_set_back_hides_no_darkness() -> None:
+@pytest.mark.parametrize("known", [seen([True] * 5)[-1], after_start(PathHealth(), now=NOW)], ids=["heard", "begun"])
+def test_a_clock_that_is_set_back_hides_no_darkness(known: PathHealth) -> None:
     """Not where callbacks had come by the old time, and not where the receiver began by it."""
-    for path in (seen([True] * 5)[-1], after_start(PathHealth(), now=NOW)):
-        set_back = NOW - 4 * MINUTE
-        for number in range(1, 7):
-            path = after_missed(path, set_back + number * SECOND, now=set_back + number * SECOND)
+    path = known
+    for number in range(1, 7):
+        now = NOW - 4 * MINUTE + number * SECOND
+        path = after_missed(path, now, now=now)
 
-        assert DARK is path.state
+    assert DARK is path.state
 
 
 def test_a_callback_says_that_nothing_is_later_than_now() -> None:

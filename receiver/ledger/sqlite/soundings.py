@@ -47,8 +47,9 @@ def _silent(raw: sqlite3.Connection, provider: str, *, now: Moment) -> Sequence[
     found = raw.execute(
         """
         select key, sent_at, running_at, query_at <= :now as is_due, timing_class from tasks
-         where provider = :provider and query_at is not null and settled_at is null and state in ('submitted', 'processing')
-           and doubt is null and sent_at is not null and (lease_until is null or lease_until <= :now)
+         where provider = :provider and query_at is not null and settled_at is null
+           and state in ('submitted', 'processing') and doubt is null and sent_at is not null
+           and (lease_until is null or lease_until <= :now)
          order by query_at, key limit :limit
         """,
         {"provider": provider, "now": now, "limit": LOOKED_AT},
