@@ -128,8 +128,7 @@ def is_too_fresh(finished: Moment, *, asked_at: Moment) -> bool:
 
 def after_start(path: PathHealth, *, now: Moment) -> PathHealth:
     """The receiver was down until now: whoever called back in between found nobody, whatever the path is like."""
-    # A clock may have been set back.
-    return replace(path, revived_at=now, heard_at=min(path.heard_at, now), sounded_at=min(path.sounded_at, now))
+    return replace(_by_the_clock(path, now), revived_at=now)
 
 
 def after_life(path: PathHealth, *, now: Moment) -> PathHealth:
@@ -148,12 +147,14 @@ def after_came(path: PathHealth, *, now: Moment) -> PathHealth:
     """A task finished, and its callback brought the news."""
     if path.state is PathState.DARK:
         return after_life(path, now=now)
+    path = _by_the_clock(path, now)
     came, missed = path.came * _FADING + 1, path.missed * _FADING
     return _weighed(replace(path, came=came, missed=missed, evidence=_relieved(path), heard_at=now), now=now)
 
 
 def after_missed(path: PathHealth, finished: Moment, *, now: Moment) -> PathHealth:
     """A question found the final of a task, and no callback had brought it."""
+    path = _by_the_clock(path, now)
     if finished < path.revived_at:
         return path
     step = _DARK_BY_MISS[path.state] if finished >= path.heard_at else 0.0
@@ -175,6 +176,18 @@ def after_sounding(path: PathHealth, *, now: Moment) -> PathHealth:
     """Nobody called back for so long that a handful of tasks is being asked about."""
     before = path.soundings if path.sounded_at >= path.heard_at else 0
     return replace(path, sounded_at=now, soundings=before + 1)
+
+
+def _by_the_clock(path: PathHealth, now: Moment) -> PathHealth:
+    """Nothing was in the future: where it seems so the clock was set back, and misses would not count for as long."""
+    if max(path.heard_at, path.revived_at, path.sounded_at) <= now:
+        return path
+    return replace(
+        path,
+        heard_at=min(path.heard_at, now),
+        revived_at=min(path.revived_at, now),
+        sounded_at=min(path.sounded_at, now),
+    )
 
 
 def _relieved(path: PathHealth) -> float:

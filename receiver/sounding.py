@@ -46,6 +46,7 @@ class Silent:
     key: int
     sent_at: Moment
     running_at: Moment | None
+    is_due: bool
     known: Known
 
 
@@ -64,15 +65,18 @@ def is_too_short(path: PathHealth, *, now: Moment) -> bool:
 
 
 def handful(silent: Sequence[Silent], path: PathHealth, *, now: Moment) -> Sequence[int]:
-    """The keys of the tasks to ask about now, the likeliest to have ended first; none while silence is no news."""
+    """The keys of the tasks to make due now, the likeliest to have ended first; none while silence is no news.
+
+    What was sounded may wait, for company or for a pause to end: until it is asked about, it is not sounded again.
+    """
     if is_too_short(path, now=now):
         return ()
     since = silent_since(path)
     weighed = [_weighed(each, since, now) for each in silent]
     surprise = sum(each for each, _ in weighed)
     likely = sorted(zip(weighed, silent, strict=True), key=lambda pair: (-pair[0][1], pair[1].key))[:HANDFUL]
-    is_due = surprise >= _needed(path) and sum(ended for (_, ended), _ in likely) >= EXPECTED
-    return [each.key for _, each in likely] if is_due else ()
+    is_sounded = surprise >= _needed(path) and sum(ended for (_, ended), _ in likely) >= EXPECTED
+    return [each.key for _, each in likely if not (each.is_due and _was_sounded(path))] if is_sounded else ()
 
 
 def sounding_at(silent: Sequence[Silent], path: PathHealth, *, now: Moment) -> Moment | None:
@@ -88,8 +92,13 @@ def sounding_at(silent: Sequence[Silent], path: PathHealth, *, now: Moment) -> M
     return late
 
 
+def _was_sounded(path: PathHealth) -> bool:
+    """Whether this silence was, since the latest callback."""
+    return path.soundings > 0 and path.sounded_at >= path.heard_at
+
+
 def _needed(path: PathHealth) -> float:
-    if path.evidence or path.sounded_at < path.heard_at:
+    if path.evidence or not _was_sounded(path):
         return IMPROBABLE
     return IMPROBABLE * 2.0 ** min(path.soundings, _MOST_DOUBLED)
 

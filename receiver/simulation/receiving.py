@@ -36,7 +36,7 @@ class OpenReceiver(Protocol):
 
 async def open_real(config: Config, *, clock: Callable[[], Moment], connect: Connect) -> Runtime:
     """The receiver as `serve` composes it."""
-    return await Runtime.open(config, clock=clock, connect=connect)
+    return await Runtime.open(config, clock=clock, address=PUBLIC_URL, connect=connect)
 
 
 def configuration(path: Path, *, polling: dict[str, Any], account: dict[str, Any]) -> Config:

@@ -194,6 +194,13 @@ def test_every_kill_is_one_that_the_receiver_comes_back_from() -> None:
     assert 12 == report.times_killed
 
 
+def test_what_a_dead_receiver_did_not_hear_is_no_trouble_of_the_path() -> None:
+    report = simulated(Knobs(tasks=400, in_flight=20, crashes=6), account=ONE_BY_ONE)
+
+    assert 0 < report.settled_by["query"]
+    assert (PathState.ALIVE, 0) == (report.path.state, report.path.times_dark)
+
+
 class Deaf(LedgerJudge):
     """Believes no final."""
 

@@ -21,6 +21,7 @@ from receiver.pathhealth import (
     after_late,
     after_life,
     after_missed,
+    after_start,
     finished_at,
     is_too_fresh,
 )
@@ -63,6 +64,25 @@ def dark() -> PathHealth:
 
 def test_a_new_path_that_brings_nothing_is_dark_after_five_tasks() -> None:
     assert [ALIVE] * 4 + [DARK] == [each.state for each in seen([False] * 5)]
+
+
+@pytest.mark.parametrize("known", [seen([True] * 5)[-1], after_start(PathHealth(), now=NOW)], ids=["heard", "begun"])
+def test_a_clock_that_is_set_back_hides_no_darkness(known: PathHealth) -> None:
+    """Not where callbacks had come by the old time, and not where the receiver began by it."""
+    path = known
+    for number in range(1, 7):
+        now = NOW - 4 * MINUTE + number * SECOND
+        path = after_missed(path, now, now=now)
+
+    assert DARK is path.state
+
+
+def test_a_callback_says_that_nothing_is_later_than_now() -> None:
+    begun = after_start(PathHealth(), now=NOW)
+
+    heard = after_came(begun, now=NOW - 4 * MINUTE)
+
+    assert (NOW - 4 * MINUTE,) * 2 == (heard.heard_at, heard.revived_at)
 
 
 @given(st.lists(st.booleans(), max_size=300))

@@ -37,7 +37,7 @@ def known(lost: float = 0.01) -> Known:
 def running(*ages: float, lost: float = 0.01) -> Sequence[Silent]:
     """Tasks that were so many seconds old when the account was heard of last."""
     return [
-        Silent(key=key, sent_at=NOW - round(age * SECOND), running_at=None, known=known(lost))
+        Silent(key=key, sent_at=NOW - round(age * SECOND), running_at=None, is_due=False, known=known(lost))
         for key, age in enumerate(ages)
     ]
 
@@ -87,6 +87,18 @@ def test_those_are_asked_about_that_are_the_likeliest_to_have_ended() -> None:
 
     assert HANDFUL == len(chosen)
     assert {*chosen} <= {each.key for each in silent if NOW - each.sent_at >= 25 * SECOND}
+
+
+def test_what_was_sounded_is_not_sounded_again_while_it_waits() -> None:
+    """A miss takes the silence of before for evidence again, and that may be improbable still."""
+    silent, path = running(*range(0, 60, 3)), replace(HEARD, evidence=3.0)
+    chosen = handful(silent, path, now=NOW + 20 * SECOND)
+    sounded = after_sounding(path, now=NOW + 20 * SECOND)
+
+    waiting = [replace(each, is_due=each.key in chosen) for each in silent]
+
+    assert HANDFUL == len(chosen)
+    assert [] == handful(waiting, sounded, now=NOW + 20 * SECOND + 500)
 
 
 def test_a_task_that_an_answer_has_said_to_run_is_as_good_as_new() -> None:
@@ -174,7 +186,7 @@ def _lives(count: int, *, tasks: int) -> Sequence[tuple[Moment, Silent]]:
     dice, spacing = random.Random(count), MEAN * SECOND / count
     sent = [NOW + round(spacing * (number + dice.random())) for number in range(tasks)]
     return [
-        (at + round(drawn(dice) * SECOND), Silent(key=key, sent_at=at, running_at=None, known=known()))
+        (at + round(drawn(dice) * SECOND), Silent(key=key, sent_at=at, running_at=None, is_due=False, known=known()))
         for key, at in enumerate(sorted(sent))
     ]
 

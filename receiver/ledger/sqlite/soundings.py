@@ -46,17 +46,24 @@ def _silent(raw: sqlite3.Connection, provider: str, *, now: Moment) -> Sequence[
     """Those whose timing is learned. Doubts and look-ups have their own moments, and what is leased is being asked."""
     found = raw.execute(
         """
-        select key, sent_at, running_at, timing_class from tasks
-         where provider = ? and query_at is not null and settled_at is null and state in ('submitted', 'processing')
-           and doubt is null and sent_at is not null and (lease_until is null or lease_until <= ?)
-         order by query_at, key limit ?
+        select key, sent_at, running_at, query_at <= :now as is_due, timing_class from tasks
+         where provider = :provider and query_at is not null and settled_at is null
+           and state in ('submitted', 'processing') and doubt is null and sent_at is not null
+           and (lease_until is null or lease_until <= :now)
+         order by query_at, key limit :limit
         """,
-        (provider, now, LOOKED_AT),
+        {"provider": provider, "now": now, "limit": LOOKED_AT},
     ).fetchall()
     timings = Timings(raw)
     known = [timings.known(provider, row["timing_class"]) for row in found]
     return [
-        Silent(key=row["key"], sent_at=row["sent_at"], running_at=row["running_at"], known=each)
+        Silent(
+            key=row["key"],
+            sent_at=row["sent_at"],
+            running_at=row["running_at"],
+            is_due=bool(row["is_due"]),
+            known=each,
+        )
         for row, each in zip(found, known, strict=True)
         if each is not None
     ]

@@ -20,6 +20,7 @@ from tests.ledger.builders import (
     claim,
     image,
     opening,
+    queried,
 )
 from tests.ledger.claims.learning import CLASS, LEARNING, finish, tell
 from tests.ledger.conformance import Engine
@@ -113,3 +114,22 @@ async def test_what_is_being_asked_about_is_no_part_of_a_sounding(engine: Engine
     claimed = await claim(ledger, now=HEARD + SILENCE)
 
     assert not {f"t_silent_{number:02}" for number in range(HANDFUL)} & {each.task.external_task_id for each in claimed}
+
+
+async def test_what_a_sounding_has_made_due_is_sounded_once_however_long_it_waits(engine: Engine) -> None:
+    """For company, for a minute's budget, for the end of a pause: a miss takes all of the silence for news again."""
+    ledger = await engine.ledger()
+    await fall_silent(ledger)
+    sent_at = HEARD - 30 * SECOND
+    ended = {"created_at": sent_at, "updated_at": HEARD + SECOND}
+    await tell(ledger, queried(SUCCEED, image(), task="t_silent_00", now=HEARD + SILENCE, **ended))
+    waiting = HEARD + SILENCE + SECOND
+
+    counts = [await ledger.sound(PROVIDER, LEARNING, now=waiting + number * SECOND) for number in range(9)]
+    path = await path_of(ledger)
+
+    assert 0 < path.evidence
+    assert RUNNING - 1 >= sum(counts)
+    assert sum(map(bool, counts)) == path.soundings <= -(-RUNNING // HANDFUL)
+    assert 0 == counts[-1]
+    assert waiting + 9 * SECOND != await sounding_at(ledger, waiting + 9 * SECOND)
