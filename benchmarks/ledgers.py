@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.callbacks import PROVIDER, Created, callback
 from receiver.ingest import LedgerJudge
-from receiver.ledger.base import Heard
+from receiver.ledger.judging import Heard
 from receiver.ledger.openings import Opening
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.schedule import QueryPlan

@@ -10,8 +10,8 @@ from starlette.types import Receive, Scope, Send
 from receiver.bodies import read_body
 from receiver.callback_url import PROBE, token_matches
 from receiver.flood import count_invalid
-from receiver.ledger.base import Heard
 from receiver.ledger.errors import ForeignTask, Unwritable
+from receiver.ledger.judging import Heard
 from receiver.problems import Problem, not_acknowledged
 from receiver.runtime import Runtime
 from receiver.task import Decision, Source

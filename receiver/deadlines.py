@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import structlog
 
-from receiver.ledger.base import Judge, Ledger
+from receiver.ledger.asking import Asking
+from receiver.ledger.judging import Judge
 from submitter.moments import Moment
 
 log = structlog.get_logger("deadlines")
@@ -17,7 +18,7 @@ AT_ONCE = 256
 class Deadlines:
     """Expires tasks past their deadline, and settles on a held final that nobody answered about."""
 
-    def __init__(self, ledger: Ledger, judge: Judge) -> None:
+    def __init__(self, ledger: Asking, judge: Judge) -> None:
         self._ledger = ledger
         self._judge = judge
 

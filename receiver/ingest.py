@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from receiver import lifecycle, schedule, straggler, verdicts
 from receiver.callback_url import without_tokens
-from receiver.ledger.base import Heard, Ledger
+from receiver.ledger.base import Ledger
 from receiver.ledger.errors import Refusal
+from receiver.ledger.judging import Heard
 from receiver.pathhealth import PathHealth
 from receiver.schedule import QueryPlan
 from receiver.straggler import Next, Outcome

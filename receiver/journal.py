@@ -15,8 +15,9 @@ import structlog
 from receiver.callback_url import mint_callback_url
 from receiver.ingest import Ingest
 from receiver.inlinepictures import take_out
-from receiver.ledger.base import Heard, Ledger
+from receiver.ledger.base import Ledger
 from receiver.ledger.errors import ForeignTask, Unwritable
+from receiver.ledger.judging import Heard
 from receiver.ledger.openings import (
     NOBODY,
     UNANSWERED_HOLDS_SLOTS,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from receiver.callback_url import without_tokens
-from receiver.ledger.base import Pause
+from receiver.ledger.asking import Pause
 from receiver.ledger.openings import AccountRefusal
 from submitter.client import MAX_PAUSE
 from submitter.errors import Deferred, Refusal, Refused, SubmitterError

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from receiver.ledger.base import Judge, Ledger
+from receiver.ledger.asking import Asking
+from receiver.ledger.judging import Judge
 from submitter.moments import Moment
 
 
 class Planner:
     """Works off what the transaction of a turn has left: the tasks beyond its first piece, over restarts too."""
 
-    def __init__(self, ledger: Ledger, judge: Judge, *, on_planned: Callable[[], None]) -> None:
+    def __init__(self, ledger: Asking, judge: Judge, *, on_planned: Callable[[], None]) -> None:
         """`on_planned` is called where tasks may be due earlier than whoever asks about them thinks."""
         self._ledger = ledger
         self._judge = judge

@@ -12,8 +12,10 @@ import structlog
 
 from receiver.counters import Counters
 from receiver.ingest import Ingest
-from receiver.ledger.base import Asked, Claim, Heard, Ledger, Pause
+from receiver.ledger.asking import Asked, Claim, Pause
+from receiver.ledger.base import Ledger
 from receiver.ledger.errors import ForeignTask, LedgerUnavailable, Unwritable
+from receiver.ledger.judging import Heard
 from receiver.listing import LONGEST_PATIENCE, Shape, Sharing
 from receiver.pauses import is_service
 from receiver.sharedquestions import (

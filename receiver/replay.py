@@ -10,8 +10,9 @@ from enum import StrEnum
 import structlog
 
 from receiver.ingest import Ingest
-from receiver.ledger.base import Heard, Ledger
+from receiver.ledger.base import Ledger
 from receiver.ledger.errors import ForeignTask, Unwritable
+from receiver.ledger.judging import Heard
 from receiver.ledger.reading import KeptUnreadable
 from receiver.task import Source, Verdict
 from submitter.errors import Unreadable

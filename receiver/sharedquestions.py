@@ -12,8 +12,9 @@ import structlog
 
 from receiver.counters import Counters
 from receiver.ingest import Ingest
-from receiver.ledger.base import Asked, Claim, Heard, Ledger, PageResult, Pause
+from receiver.ledger.asking import Asked, Asking, Claim, PageResult, Pause
 from receiver.ledger.errors import ForeignTask, LedgerUnavailable, Unwritable
+from receiver.ledger.judging import Heard
 from receiver.listing import Shape, Together
 from receiver.pauses import is_service, stop
 from receiver.straggler import AnswerKind, Outcome
@@ -55,7 +56,7 @@ class SharedQuestions:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Asking,
         ingest: Ingest,
         client: ProviderClient,
         *,

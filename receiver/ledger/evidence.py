@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from receiver import pathhealth
-from receiver.ledger.base import Heard
+from receiver.ledger.judging import Heard
 from receiver.pathhealth import PathHealth, finished_at, is_too_fresh
 from receiver.task import Decision, SettledBy, Source, Task
 from submitter.moments import Moment

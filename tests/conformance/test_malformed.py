@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-from receiver.ledger.base import Heard
 from receiver.ledger.errors import Unwritable
+from receiver.ledger.judging import Heard
 from receiver.task import Source
 from submitter.providers.base import Trust
 from submitter.report import ReportedStatus, StatusReport

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 
-from receiver.ledger.base import Heard
 from receiver.ledger.errors import Overloaded
+from receiver.ledger.judging import Heard
 from receiver.ledger.sqlite import writer
 from receiver.task import Source
 from submitter.providers.base import Trust

@@ -13,8 +13,8 @@ from typing import Any
 import receiver.ledger.sqlite.ledger
 import receiver.runtime
 from receiver.cli import main
-from receiver.ledger.base import Heard, Judge
 from receiver.ledger.errors import Refusal
+from receiver.ledger.judging import Heard, Judge
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.ledger.sqlite.connection import connect_writer, in_thread
 from receiver.task import Decision, Verdict

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from receiver.ledger.base import Heard
 from receiver.ledger.errors import Unwritable
+from receiver.ledger.judging import Heard
 from receiver.task import Decision, Source, Verdict
 from submitter.providers.base import Trust
 from submitter.report import ReportedStatus, StatusReport

@@ -16,7 +16,7 @@ import pytest
 
 from receiver.counters import Counters
 from receiver.ingest import Ingest, LedgerJudge
-from receiver.ledger.base import Heard
+from receiver.ledger.judging import Heard
 from receiver.ledger.openings import Opening
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.ledger.sqlite.reader import SqliteReader

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from receiver.config import Config
 from receiver.ingest import Ingest, LedgerJudge
-from receiver.ledger.base import Heard
+from receiver.ledger.judging import Heard
 from receiver.lifecycle import news
 from receiver.pathhealth import PathHealth, PathState
 from receiver.runtime import Runtime

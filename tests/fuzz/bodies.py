@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from receiver.ingest import LedgerJudge
-from receiver.ledger.base import Heard
 from receiver.ledger.errors import ForeignTask
+from receiver.ledger.judging import Heard
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.schedule import QueryPlan
 from receiver.task import Decision, Rules, Source, Task, TaskState

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.ledger.base import Pause
+from receiver.ledger.asking import Pause
 from receiver.ledger.sqlite import SqliteLedger
 from submitter.moments import iso
 from submitter.submit import system_clock

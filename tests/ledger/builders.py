@@ -8,7 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 from receiver.ingest import LedgerJudge
-from receiver.ledger.base import Claim, Heard, Ledger
+from receiver.ledger.asking import Claim
+from receiver.ledger.base import Ledger
+from receiver.ledger.judging import Heard
 from receiver.ledger.openings import Lane, Opening, Unsent
 from receiver.schedule import QueryPlan
 from receiver.straggler import AnswerKind, Outcome

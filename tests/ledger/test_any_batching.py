@@ -12,7 +12,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from receiver.ledger.base import Heard
+from receiver.ledger.judging import Heard
 from receiver.ledger.reading import History, StoredEvent
 from receiver.ledger.sqlite import SqliteLedger
 from receiver.task import Decision, Record

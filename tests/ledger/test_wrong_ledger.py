@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 import pytest
 
 from receiver.keys import StoredKey
-from receiver.ledger.base import Claim, Heard, Judge, Pause
+from receiver.ledger.asking import Claim, Pause
 from receiver.ledger.deliveries import ClaimedDelivery, Places
 from receiver.ledger.errors import Refusal, TaskExists
+from receiver.ledger.judging import Heard, Judge
 from receiver.ledger.openings import Lane, Opened, OpenedAs, Opening, Unsent
 from receiver.ledger.reading import Page, Query, StoredEvent
 from receiver.ledger.sqlite import SqliteLedger

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from receiver.acquaintance import QUESTIONS_REST
-from receiver.ledger.base import Claim, Judge, Pause
+from receiver.ledger.asking import Claim, Pause
 from receiver.ledger.errors import NotPossible
+from receiver.ledger.judging import Judge
 from receiver.ledger.sqlite.acquaintances import Acquaintances
 from receiver.ledger.sqlite.budget import A_SHARE, Budget, add_questions
 from receiver.ledger.sqlite.events import write_decision

@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from receiver.ledger.base import Heard, Judge
 from receiver.ledger.errors import ForeignTask, Refusal
 from receiver.ledger.evidence import path_after
+from receiver.ledger.judging import Heard, Judge
 from receiver.ledger.sqlite.events import insert_events
 from receiver.ledger.sqlite.links import Links
 from receiver.ledger.sqlite.paths import Paths

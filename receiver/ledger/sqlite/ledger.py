@@ -1,8 +1,4 @@
-"""SqliteLedger: the protocol of `receiver.ledger.base`, over one writer and one reader.
-
-Long and not divided: each method binds one function of a module beside this one to the writer's queue, or asks the
-reader, so that there is nothing to be read here but the list.
-"""
+"""SqliteLedger: the protocol of `receiver.ledger.base`, over one writer and one reader."""
 
 from __future__ import annotations
 
@@ -19,35 +15,14 @@ import aiosqlite
 import structlog
 
 from receiver.keys import StoredKey
-from receiver.ledger.base import Asked, Change, Claim, Heard, Judge, PageResult, Pause, WriterState
-from receiver.ledger.deliveries import (
-    ClaimedDelivery,
-    DeliveryPage,
-    DeliveryQuery,
-    DestinationState,
-    Places,
-    Settled,
-    Settlement,
-    Subscription,
-)
+from receiver.ledger.base import Change, WriterState
 from receiver.ledger.errors import LedgerUnusable, Refusal, Unwritable
+from receiver.ledger.judging import Heard, Judge
 from receiver.ledger.migrate import migrate_sqlite
 from receiver.ledger.openings import Lane, Opened, Opening, Unsent
-from receiver.ledger.reading import AccountState, History, KeptUnreadable, Page, Query, Seen, StoredEvent, WireQuery
-from receiver.ledger.sqlite import (
-    claiming,
-    keys,
-    outbox,
-    outboxclients,
-    paths,
-    pictures,
-    replaying,
-    sending,
-    soundings,
-    stops,
-    together,
-    unreadable,
-)
+from receiver.ledger.reading import History, KeptUnreadable, Page, Query, Seen, StoredEvent, WireQuery
+from receiver.ledger.sqlite import keys, outbox, pictures, replaying, sending, unreadable
+from receiver.ledger.sqlite.changes import change_in
 from receiver.ledger.sqlite.connection import connect_reader, connect_writer, in_thread
 from receiver.ledger.sqlite.hearing import Hear
 from receiver.ledger.sqlite.lock import LedgerLock
@@ -55,21 +30,19 @@ from receiver.ledger.sqlite.looking import Looks
 from receiver.ledger.sqlite.opening import open_task, promise
 from receiver.ledger.sqlite.openingtogether import OpenTogether, is_free
 from receiver.ledger.sqlite.reader import SqliteReader
-from receiver.ledger.sqlite.writer import Single, Writer
-from receiver.lifecycle import HELD_FOR
-from receiver.listing import Sharing
-from receiver.pathhealth import PathHealth
-from receiver.straggler import Outcome
+from receiver.ledger.sqlite.storeasking import SqliteAsking
+from receiver.ledger.sqlite.storeoutbox import SqliteOutbox
+from receiver.ledger.sqlite.writer import Writer
 from receiver.task import Decision, Record, Task
 from receiver.wiretask import WireTask
-from submitter.moments import Moment, millis
+from submitter.moments import Moment
 from submitter.providers.base import Trust
 
 T = TypeVar("T")
 log = structlog.get_logger("ledger")
 
 
-class SqliteLedger:
+class SqliteLedger(SqliteAsking, SqliteOutbox):
     """The ledger in one file. Open it with `SqliteLedger.open`, close it with `aclose`.
 
     `on_change` is called on the loop after each commit that changed something.
@@ -79,11 +52,10 @@ class SqliteLedger:
         self.on_change: Callable[[Change], None] = lambda _: None
         self._lock = lock
         self._connection = connection
-        self._reader = reader
         self._looks = looks
         self._hear: Hear | None = None
         self._open = OpenTogether()
-        self._writer = Writer(connection, on_commit=self._committed)
+        super().__init__(Writer(connection, on_commit=self._committed), reader)
 
     @classmethod
     async def open(
@@ -210,93 +182,6 @@ class SqliteLedger:
         """As Ledger.claim_unsent."""
         return await self._write(lambda raw: sending.claim_unsent(raw, now=now, limit=limit, lanes=lanes))
 
-    async def claim_stragglers(
-        self, *, now: Moment, lease: timedelta, limit: int, budgets: Mapping[str, int]
-    ) -> list[Claim]:
-        """As Ledger.claim_stragglers."""
-        return await self._write(
-            lambda raw: claiming.claim_stragglers(raw, now=now, lease=lease, limit=limit, budgets=budgets)
-        )
-
-    async def claim_round(
-        self, provider: str, *, now: Moment, lease: timedelta, limit: int, budget: int, sharing: Sharing
-    ) -> list[Claim]:
-        """As Ledger.claim_round."""
-        return await self._write(
-            lambda raw: together.claim_round(
-                raw, provider, now=now, lease=lease, limit=limit, per_minute=budget, sharing=sharing
-            )
-        )
-
-    async def claim_riders(
-        self, provider: str, external_task_ids: Sequence[str], *, now: Moment, lease: timedelta
-    ) -> list[Claim]:
-        """As Ledger.claim_riders."""
-        return await self._write(
-            lambda raw: together.claim_riders(raw, provider, external_task_ids, now=now, lease=lease)
-        )
-
-    async def count_questions(self, asked: Sequence[Asked], pages: Sequence[PageResult] = ()) -> None:
-        """As Ledger.count_questions."""
-        await self._write(lambda raw: together.count_questions(raw, asked, pages))
-
-    async def listed_tasks(
-        self, provider: str, *, external_task_ids: Sequence[str], task_ids: Sequence[str]
-    ) -> list[Task]:
-        """As Ledger.listed_tasks."""
-        return await self._reader.listed_tasks(provider, external_task_ids=external_task_ids, task_ids=task_ids)
-
-    async def count_listed(self, provider: str, *, external_task_ids: Sequence[str], task_ids: Sequence[str]) -> int:
-        """As Ledger.count_listed."""
-        return await self._reader.count_listed(provider, external_task_ids=external_task_ids, task_ids=task_ids)
-
-    async def accounts(self) -> list[AccountState]:
-        """As Ledger.accounts."""
-        return await self._reader.accounts()
-
-    async def claim_task(self, external_task_id: str, *, now: Moment, lease: timedelta) -> Claim:
-        """As Ledger.claim_task."""
-        return await self._write(lambda raw: claiming.claim_task(raw, external_task_id, now=now, lease=lease))
-
-    async def settle(self, outcomes: Sequence[Outcome], judge: Judge, pauses: Sequence[Pause] = ()) -> None:
-        """As Ledger.settle."""
-        await self._write(lambda raw: claiming.settle(raw, outcomes, judge, pauses))
-
-    async def lift(self, provider: str, *, trial: int) -> bool:
-        """As Ledger.lift."""
-        return await self._write(lambda raw: stops.lift(raw, provider, trial=trial))
-
-    async def note_start(self, providers: Sequence[str], *, now: Moment) -> None:
-        """As Ledger.note_start."""
-        await self._write(lambda raw: paths.note_start(raw, providers, now=now))
-
-    async def note_life(self, provider: str, judge: Judge, *, now: Moment) -> PathHealth | None:
-        """As Ledger.note_life."""
-        return await self._write(lambda raw: paths.note_life(raw, provider, judge, now=now))
-
-    async def plan_anew(self, judge: Judge, *, now: Moment) -> int:
-        """As Ledger.plan_anew."""
-        return await self._write(lambda raw: paths.plan_anew(raw, judge, now=now))
-
-    async def is_left_to_plan(self) -> bool:
-        """As Ledger.is_left_to_plan."""
-        return await self._reader.is_left_to_plan()
-
-    async def sound(self, provider: str, judge: Judge, *, now: Moment) -> int:
-        """As Ledger.sound."""
-        return await self._write(lambda raw: soundings.sound(raw, provider, judge, now=now))
-
-    async def paths(self) -> Mapping[str, PathHealth]:
-        """As Ledger.paths."""
-        return await self._reader.paths()
-
-    async def settle_overdue(self, judge: Judge, *, now: Moment, limit: int) -> list[Decision]:
-        """As Ledger.settle_overdue."""
-        held_before = now - millis(HELD_FOR)
-        return await self._write(
-            lambda raw: claiming.settle_overdue(raw, judge, now=now, held_before=held_before, limit=limit)
-        )
-
     async def send_again(self, external_task_id: str, *, now: Moment) -> Task:
         """As Ledger.send_again."""
         return await self._write(lambda raw: sending.send_again(raw, external_task_id, now=now))
@@ -336,48 +221,6 @@ class SqliteLedger:
     async def give_reasons(self, reasons: Mapping[int, str]) -> None:
         """As Ledger.give_reasons."""
         await self._write(lambda raw: unreadable.give_reasons(raw, reasons))
-
-    async def subscribe(self, subscriptions: Sequence[Subscription], *, now: Moment) -> None:
-        """As Outbox.subscribe."""
-        await self._write(lambda raw: outbox.subscribe(raw, subscriptions, now=now))
-
-    async def claim_deliveries(
-        self, destination: str, *, now: Moment, lease: timedelta, limit: int
-    ) -> list[ClaimedDelivery]:
-        """As Outbox.claim_deliveries."""
-        return await self._write(lambda raw: outbox.claim(raw, destination, now=now, lease=lease, limit=limit))
-
-    async def claim_client_deliveries(self, *, now: Moment, lease: timedelta, places: Places) -> list[ClaimedDelivery]:
-        """As Outbox.claim_client_deliveries."""
-        return await self._write(lambda raw: outboxclients.claim_for_clients(raw, now=now, lease=lease, places=places))
-
-    async def settle_deliveries(self, settlements: Sequence[Settlement]) -> Settled:
-        """As Outbox.settle_deliveries."""
-        return await self._write(lambda raw: outbox.settle(raw, settlements))
-
-    async def redeliver(self, keys: Sequence[int], *, now: Moment) -> int:
-        """As Outbox.redeliver."""
-        return await self._write(lambda raw: outbox.redeliver(raw, keys, now=now))
-
-    async def next_delivery_at(self, destination: str) -> Moment | None:
-        """As Outbox.next_delivery_at."""
-        return await self._reader.next_delivery_at(destination)
-
-    async def next_client_delivery_at(self) -> Moment | None:
-        """As Outbox.next_client_delivery_at."""
-        return await self._reader.next_client_delivery_at()
-
-    async def deliveries(self, query: DeliveryQuery) -> DeliveryPage:
-        """As Outbox.deliveries."""
-        return await self._reader.deliveries(query)
-
-    async def count_deliveries(self, query: DeliveryQuery) -> int:
-        """As Outbox.count_deliveries."""
-        return await self._reader.count_deliveries(query)
-
-    async def destinations(self) -> list[DestinationState]:
-        """As Outbox.destinations."""
-        return await self._reader.destinations()
 
     async def add_key(self, key: StoredKey) -> StoredKey:
         """As Ledger.add_key."""
@@ -423,27 +266,8 @@ class SqliteLedger:
         """As Ledger.next_send_at."""
         return await self._reader.next_send_at(provider)
 
-    async def next_query_at(self, provider: str) -> Moment | None:
-        """As Ledger.next_query_at."""
-        return await self._reader.next_query_at(provider)
-
-    async def next_look_at(self, provider: str, *, now: Moment, budget: int, sharing: Sharing) -> Moment | None:
-        """As Ledger.next_look_at."""
-        return await self._reader.next_look_at(provider, now=now, budget=budget, sharing=sharing)
-
-    async def next_sounding_at(self, provider: str, judge: Judge, *, now: Moment) -> Moment | None:
-        """As Ledger.next_sounding_at."""
-        return await self._reader.next_sounding_at(provider, judge, now=now)
-
-    async def next_deadline(self, judge: Judge) -> Moment | None:
-        """As Ledger.next_deadline."""
-        return await self._reader.next_deadline(judge.strict_providers)
-
-    async def _write(self, act: Callable[[sqlite3.Connection], T], *, size: int = 0) -> T:
-        return await self._writer.write(Single(act), None, size=size)
-
     def _committed(self, outcomes: Sequence[Any]) -> None:
-        change = _change_in(outcomes)
+        change = change_in(outcomes)
         if not (change.tasks or change.has_events):
             return
         try:
@@ -477,31 +301,6 @@ async def _judged(future: asyncio.Future[Decision | Refusal]) -> Decision | Refu
 
 def _unwritable(error: Exception) -> Unwritable:
     return Unwritable(f"{type(error).__name__}: {error}")
-
-
-def _change_in(outcomes: Sequence[object]) -> Change:
-    """The tasks that outcomes speak of, and whether events may have been written with them."""
-    tasks: list[str] = []
-    has_events = has_callbacks = False
-    for outcome in outcomes:
-        if isinstance(outcome, Decision):
-            tasks.append(outcome.task.external_task_id)
-            has_events |= bool(outcome.events) or outcome.path is not None
-            has_callbacks |= bool(outcome.events) and outcome.task.client_callback_url is not None
-        elif isinstance(outcome, Task):
-            tasks.append(outcome.external_task_id)
-            has_events = True
-            has_callbacks |= outcome.client_callback_url is not None
-        elif isinstance(outcome, PathHealth):
-            has_events = True
-        elif isinstance(outcome, Settled):
-            has_events |= bool(outcome.disabled)
-        elif isinstance(outcome, list):
-            within = _change_in(outcome)
-            tasks.extend(within.tasks)
-            has_events |= within.has_events
-            has_callbacks |= within.has_callbacks
-    return Change(tasks=tasks, has_events=has_events, has_callbacks=has_callbacks)
 
 
 def _make_private(path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from receiver.ledger.base import Heard
+from receiver.ledger.judging import Heard
 from receiver.ledger.sqlite.rows import TaskRow
 from receiver.ledger.sqlite.sets import insert_rows, select_in
 from receiver.ledger.sqlite.unreadable import KEPT_BYTES

@@ -9,7 +9,7 @@ from dataclasses import fields
 
 from receiver import pathhealth
 from receiver.eventtype import EventType
-from receiver.ledger.base import Judge
+from receiver.ledger.judging import Judge
 from receiver.ledger.sqlite.outboxwriting import write_deliveries
 from receiver.ledger.sqlite.replanning import begin_planning, plan_piece
 from receiver.pathhealth import PathHealth, PathState

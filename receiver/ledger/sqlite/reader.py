@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from receiver.keys import StoredKey
-from receiver.ledger.base import Judge
 from receiver.ledger.deliveries import DeliveryPage, DeliveryQuery, DestinationState
 from receiver.ledger.errors import LedgerUnavailable, LedgerUnusable
+from receiver.ledger.judging import Judge
 from receiver.ledger.migrate import require_current
 from receiver.ledger.reading import (
     AccountState,

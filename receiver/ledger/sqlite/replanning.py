@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from receiver.ledger.base import Judge
+from receiver.ledger.judging import Judge
 from receiver.ledger.sqlite.sets import update_rows
 from receiver.ledger.sqlite.timings import Timings
 from receiver.pathhealth import PathHealth

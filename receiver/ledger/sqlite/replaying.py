@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
-from receiver.ledger.base import Heard, Judge
 from receiver.ledger.errors import Refusal
+from receiver.ledger.judging import Heard, Judge
 from receiver.ledger.sqlite.hearing import Hear
 from receiver.task import Decision
 

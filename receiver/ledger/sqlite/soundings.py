@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from receiver import pathhealth
-from receiver.ledger.base import Judge
+from receiver.ledger.judging import Judge
 from receiver.ledger.sqlite.paths import Paths, stored_paths
 from receiver.ledger.sqlite.timings import Timings
 from receiver.pathhealth import PathHealth

@@ -7,7 +7,7 @@ import sqlite3
 from dataclasses import dataclass
 from datetime import timedelta
 
-from receiver.ledger.base import Pause
+from receiver.ledger.asking import Pause
 from receiver.ledger.openings import AccountRefusal
 from submitter.moments import Moment, millis
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from receiver.ledger.base import Asked, Claim, PageResult
+from receiver.ledger.asking import Asked, Claim, PageResult
 from receiver.ledger.sqlite.budget import Budget, add_questions
 from receiver.ledger.sqlite.claiming import belongs_to, claim_rows, claim_singles, under_trial
 from receiver.ledger.sqlite.rows import ROW, TaskRow, row_of

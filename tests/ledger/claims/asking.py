@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from receiver.ledger.base import Ledger, Pause
+from receiver.ledger.asking import Pause
+from receiver.ledger.base import Ledger
 from receiver.ledger.errors import NotPossible, UnknownTask
 from receiver.straggler import AnswerKind, Purpose
 from receiver.task import Doubt, EventType, SettledBy, TaskState

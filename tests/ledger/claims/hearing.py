@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from receiver.ledger.base import Heard
 from receiver.ledger.errors import ForeignTask
+from receiver.ledger.judging import Heard
 from receiver.task import Decision, Doubt, EventType, ReportCounts, SettledBy, Source, TaskState, Verdict
 from receiver.taskjson import snapshot
 from submitter.providers.base import Trust

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from receiver.ingest import LedgerJudge
-from receiver.ledger.base import Heard, Judge, Ledger
+from receiver.ledger.base import Ledger
+from receiver.ledger.judging import Heard, Judge
 from receiver.questions import Worth
 from receiver.schedule import QueryPlan
 from receiver.straggler import AnswerKind

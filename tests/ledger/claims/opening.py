@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from receiver.ledger.base import Pause
+from receiver.ledger.asking import Pause
 from receiver.ledger.errors import TaskExists
 from receiver.ledger.openings import Client, Opened, OpenedAs
 from receiver.ledger.reading import Query

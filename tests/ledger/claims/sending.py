@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from receiver.ledger.base import Pause
+from receiver.ledger.asking import Pause
 from receiver.ledger.errors import NotPossible, UnknownTask
 from receiver.ledger.openings import Client, Lane
 from receiver.schedule import LOOK_UPS, SENDS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from receiver.ledger.base import Ledger, Pause
+from receiver.ledger.asking import Pause
+from receiver.ledger.base import Ledger
 from receiver.ledger.errors import AccountStopped
 from receiver.ledger.openings import AccountRefusal, Client, OpenedAs
 from tests.ledger.builders import (

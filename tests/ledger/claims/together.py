@@ -6,7 +6,8 @@ import asyncio
 from datetime import timedelta
 
 from receiver.acquaintance import LEAST, QUESTIONS_REST
-from receiver.ledger.base import Asked, Claim, Ledger, PageResult, Pause
+from receiver.ledger.asking import Asked, Claim, PageResult, Pause
+from receiver.ledger.base import Ledger
 from receiver.ledger.reading import AccountState
 from receiver.listing import IDLE_PAGES, Shape, Sharing, Together
 from receiver.straggler import AnswerKind, Purpose

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from receiver.ledger.base import Ledger, Pause
+from receiver.ledger.asking import Pause
+from receiver.ledger.base import Ledger
 from receiver.ledger.errors import AccountStopped
 from receiver.ledger.openings import AccountRefusal, Client, OpenedAs
 from receiver.straggler import AnswerKind
