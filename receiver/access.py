@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -30,7 +31,8 @@ FORWARDING_HEADERS = (
     "ngrok-trace-id",
 )
 FORWARDING_PREFIXES = ("x-forwarded", "x-original-", "cf-")
-_FORWARDING = frozenset(FORWARDING_HEADERS)
+_FORWARDING = frozenset(name.encode() for name in FORWARDING_HEADERS)
+_FORWARDING_BEGINS = tuple(prefix.encode() for prefix in FORWARDING_PREFIXES)
 _CODES: Mapping[Trouble, str] = {
     Trouble.EMPTY: "api_key_required",
     Trouble.MALFORMED: "key_malformed",
@@ -92,21 +94,23 @@ def _is_local(request: Request, config: Config) -> bool:
         return False
     if request.client is not None and not is_loopback(request.client.host):
         return False
-    if any(name in _FORWARDING or name.startswith(FORWARDING_PREFIXES) for name in request.headers):
+    sent = dict(reversed(request.scope["headers"]))  # of two the first, as `request.headers` has it
+    if any(name in _FORWARDING or name.startswith(_FORWARDING_BEGINS) for name in sent):
         return False
-    return is_loopback(_host_of(f"//{request.headers.get('host', '')}")) and not _is_foreign_page(request)
+    return _is_at_loopback(b"//" + sent.get(b"host", b"")) and not _is_foreign_page(sent)
 
 
-def _is_foreign_page(request: Request) -> bool:
+def _is_foreign_page(sent: Mapping[bytes, bytes]) -> bool:
     """Whether a browser sends this for a page from elsewhere: it reaches loopback too, and could spend money."""
-    origin = request.headers.get("origin")
-    if origin is not None and not is_loopback(_host_of(origin)):
+    origin = sent.get(b"origin")
+    if origin is not None and not _is_at_loopback(origin):
         return True
-    return request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}
+    return sent.get(b"sec-fetch-site", b"none") not in {b"none", b"same-origin"}
 
 
-def _host_of(url: str) -> str | None:
+@lru_cache(maxsize=64)  # asked at each request of a receiver without keys
+def _is_at_loopback(url: bytes) -> bool:
     try:
-        return urlsplit(url).hostname
+        return is_loopback(urlsplit(url.decode("latin-1")).hostname)
     except ValueError:
-        return None
+        return False
