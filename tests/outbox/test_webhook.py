@@ -181,12 +181,14 @@ async def test_a_misbehaving_app_costs_its_time_out_at_most_and_is_told_again(an
         sinking(answer) as sink,
         telling(sink.url(path=f"/hook?{QUERY}"), secret=SECRET, timeout=waited_for(answer)) as destination,
     ):
-        failed = await told_at_once(destination, [a_message(position) for position in range(40)])
+        async with watching() as watch:
+            failed = await told_at_once(destination, [a_message(position) for position in range(40)])
         sink.answer = status(200)
         before = len(sink.told)
         await told_again_until_taken(destination, [a_message(position) for position in range(20)])
         told = len(sink.told) - before
 
+    assert watch.seconds < 3
     assert {TryAgain} == {type(attempt) for attempt in failed}
     reasons = [attempt.reason for attempt in failed if isinstance(attempt, TryAgain)]
     assert any(words in reason for reason in reasons)
